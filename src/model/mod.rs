@@ -1,0 +1,11 @@
+//! Floor 0: the nouns. Nothing here does I/O, reads a clock or knows a byte layout.
+
+pub mod clock;
+pub mod content;
+pub mod entry;
+pub mod event;
+pub mod id;
+pub mod key;
+pub mod listed;
+pub mod name;
+pub mod time;
