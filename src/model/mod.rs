@@ -2,10 +2,16 @@
 
 pub mod clock;
 pub mod content;
+pub mod date;
+pub mod duration;
 pub mod entry;
 pub mod event;
+pub mod glob;
 pub mod id;
 pub mod key;
 pub mod listed;
 pub mod name;
+pub mod size;
 pub mod time;
+pub mod url;
+pub mod zone;

@@ -1,1 +1,3 @@
-//! (in work)
+//! Floor 2: pure decisions, with `now` and the zone passed in. Nothing here does I/O or is `async`.
+
+pub mod select;
