@@ -3,6 +3,7 @@
 pub mod compress;
 pub mod entry;
 pub mod index;
+pub mod keyfile;
 pub mod manifest;
 pub mod pack;
 pub mod record;

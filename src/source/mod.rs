@@ -1,5 +1,8 @@
 //! Where objects come from: buckets and folders. Read-only by construction.
 
+pub mod folder;
+pub mod sorted;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
