@@ -1,1 +1,18 @@
-//! (in work)
+//! Floor 2: a typed repository over a store. [`Repository`] reads; a [`writer::Writer`] holds a run and its `commit`
+//! consumes it; only a [`maintainer::Maintainer`] deletes packs. Only checked bytes leave this floor.
+
+pub mod blobs;
+pub mod error;
+pub mod group;
+pub mod index_file;
+pub mod maintainer;
+pub mod manifest_reader;
+pub mod manifest_writer;
+pub mod names;
+pub mod pack_queue;
+pub mod repository;
+pub mod run;
+pub mod writer;
+
+pub use error::RepoError;
+pub use repository::Repository;

@@ -1,1 +1,298 @@
-//! (in work)
+//! Floor 1: where a store's files lie. A thin skin over `object_store`, and the one door through which all of a store's
+//! bytes pass: tests wrap the [`ObjectStore`] behind it to cut, delay and lose any operation.
+
+pub mod lease;
+mod local;
+
+use std::ops::Range;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+/// What a failed store operation means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// There is no file of that name.
+    NotFound,
+    /// There is one already, and it is never overwritten.
+    AlreadyExists,
+    /// No permission, or read-only.
+    Denied,
+    /// The disk is full, or a quota is reached.
+    Full,
+    /// The file is longer than anything of its kind may be.
+    TooLong,
+    /// Everything else.
+    Other,
+}
+
+/// A failed store operation: on what, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {message}")]
+pub struct StoreError {
+    /// What it means.
+    pub kind: StoreErrorKind,
+    /// The file.
+    pub name: String,
+    /// Why, in words.
+    pub message: String,
+}
+
+/// Files are copied into a store in pieces of this many bytes.
+const PIECE: u64 = 8 << 20;
+
+/// A file of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its name from the store's root.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A folder of named byte strings.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<dyn ObjectStore>,
+    root: Option<PathBuf>,
+    url: String,
+}
+
+impl Store {
+    /// The store in a local folder, which must exist. Everything written is durable when the write returns.
+    ///
+    /// # Errors
+    /// There is no such folder, or it cannot be entered.
+    pub fn local(folder: &FsPath) -> Result<Self, StoreError> {
+        local::open(folder)
+    }
+
+    /// A store in memory, for tests.
+    pub fn memory() -> Self {
+        Self::over(Arc::new(object_store::memory::InMemory::new()), None, "memory:".into())
+    }
+
+    /// A store over any `object_store`; `root` where it is a local folder.
+    pub fn over(inner: Arc<dyn ObjectStore>, root: Option<PathBuf>, url: String) -> Self {
+        Self { inner, root, url }
+    }
+
+    /// Where it is, for people and records; without secrets.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The local folder, if it is one.
+    pub fn root(&self) -> Option<&FsPath> {
+        self.root.as_deref()
+    }
+
+    /// What carries it; tests wrap it.
+    pub fn inner(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner
+    }
+
+    /// Writes a new file. Never replaces one.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, or the write failed; then nothing stands under the name, or all of it.
+    pub async fn create(&self, name: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let payload = PutPayload::from_bytes(bytes.into());
+        self.inner.put_opts(&path(name)?, payload, options).await.map(drop).map_err(|e| error(name, &e))
+    }
+
+    /// Writes a new file from a local one, in pieces, so that its size does not matter to memory. The name must be one that
+    /// nobody else can choose (it holds the file's own digest).
+    ///
+    /// # Errors
+    /// The local file cannot be read, or the write failed; then nothing stands under the name.
+    pub async fn create_from(&self, name: &str, file: std::fs::File) -> Result<(), StoreError> {
+        let local = |e: std::io::Error| StoreError {
+            kind: StoreErrorKind::Other,
+            name: name.into(),
+            message: format!("its temporary copy cannot be read: {e}"),
+        };
+        let mut upload = self.inner.put_multipart(&path(name)?).await.map_err(|e| error(name, &e))?;
+        let mut file = tokio::fs::File::from_std(file);
+        loop {
+            let mut piece = Vec::new();
+            let mut limited = tokio::io::AsyncReadExt::take(&mut file, PIECE);
+            if tokio::io::AsyncReadExt::read_to_end(&mut limited, &mut piece).await.map_err(local)? == 0 {
+                break;
+            }
+            if let Err(e) = upload.put_part(piece.into()).await {
+                let _ = upload.abort().await;
+                return Err(error(name, &e));
+            }
+        }
+        upload.complete().await.map(drop).map_err(|e| error(name, &e))
+    }
+
+    /// Writes a file that may stand there already; only for what is not the truth about any snapshot
+    /// (a README, a record of damage).
+    ///
+    /// # Errors
+    /// The write failed.
+    pub async fn replace(&self, name: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
+        let payload = PutPayload::from_bytes(bytes.into());
+        self.inner.put(&path(name)?, payload).await.map(drop).map_err(|e| error(name, &e))
+    }
+
+    /// A whole file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// `NotFound`, `TooLong`, or the read failed.
+    pub async fn get(&self, name: &str, limit: u64) -> Result<Bytes, StoreError> {
+        let result = self.inner.get(&path(name)?).await.map_err(|e| error(name, &e))?;
+        if result.meta.size > limit {
+            return Err(StoreError {
+                kind: StoreErrorKind::TooLong,
+                name: name.into(),
+                message: format!("it has {} bytes; nothing of its kind has more than {limit}", result.meta.size),
+            });
+        }
+        result.bytes().await.map_err(|e| error(name, &e))
+    }
+
+    /// The bytes `range` of a file: all of them, or an error.
+    ///
+    /// # Errors
+    /// `NotFound`, or the file is too short, or the read failed.
+    pub async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let result = self.inner.get_opts(&path(name)?, options).await.map_err(|e| error(name, &e))?;
+        let bytes = result.bytes().await.map_err(|e| error(name, &e))?;
+        if bytes.len() as u64 == range.end - range.start {
+            return Ok(bytes);
+        }
+        Err(StoreError {
+            kind: StoreErrorKind::Other,
+            name: name.into(),
+            message: format!("bytes {} to {} were asked for, {} came", range.start, range.end, bytes.len()),
+        })
+    }
+
+    /// The file's size; `None`: there is none.
+    ///
+    /// # Errors
+    /// The store could not be asked.
+    pub async fn size(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        match self.inner.head(&path(name)?).await.map_err(|e| error(name, &e)) {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(e) if e.kind == StoreErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Every file under a folder (`""`: the whole store), in any order. An error ends the listing: an incomplete one is
+    /// never taken for a complete one.
+    pub fn list(&self, folder: &str) -> BoxStream<'static, Result<StoredFile, StoreError>> {
+        let name = folder.to_owned();
+        let prefix = if folder.is_empty() { None } else { Some(Path::from(folder)) };
+        self.inner
+            .list(prefix.as_ref())
+            .map(move |item| match item {
+                Ok(meta) => Ok(StoredFile { name: meta.location.to_string(), size: meta.size }),
+                Err(e) => Err(error(&name, &e)),
+            })
+            .boxed()
+    }
+
+    /// [`Store::list`], collected.
+    ///
+    /// # Errors
+    /// The listing failed.
+    pub async fn list_all(&self, folder: &str) -> Result<Vec<StoredFile>, StoreError> {
+        self.list(folder).try_collect().await
+    }
+
+    /// The names of the folders directly inside a folder.
+    ///
+    /// # Errors
+    /// The listing failed.
+    pub async fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let listing =
+            self.inner.list_with_delimiter(Some(&Path::from(folder))).await.map_err(|e| error(folder, &e))?;
+        Ok(listing.common_prefixes.iter().filter_map(|p| p.filename().map(str::to_owned)).collect())
+    }
+
+    /// Deletes these files, and returns when the deletion is durable. Files that are gone already do not matter.
+    ///
+    /// # Errors
+    /// One could not be deleted; others may be.
+    pub async fn delete(&self, names: &[String]) -> Result<(), StoreError> {
+        for name in names {
+            match self.inner.delete(&path(name)?).await.map_err(|e| error(name, &e)) {
+                Ok(()) => {}
+                Err(e) if e.kind == StoreErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        match &self.root {
+            // object_store does not make local deletions durable.
+            Some(root) => local::sync_parents(root.clone(), names.to_vec()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes an empty folder of a local store and its empty subfolders; only tidiness, so failures do not matter.
+    pub async fn tidy(&self, folder: &str) {
+        if let Some(root) = &self.root {
+            local::remove_empty(root.join(folder)).await;
+        }
+    }
+
+    /// How many bytes are free where the store lies, if that can be known.
+    pub fn free_bytes(&self) -> Option<u64> {
+        local::free_bytes(self.root.as_deref()?)
+    }
+}
+
+fn path(name: &str) -> Result<Path, StoreError> {
+    Path::parse(name).map_err(|e| StoreError {
+        kind: StoreErrorKind::Other,
+        name: name.into(),
+        message: format!("it is not a name in a store: {e}"),
+    })
+}
+
+fn error(name: &str, e: &object_store::Error) -> StoreError {
+    let mut kind = match e {
+        object_store::Error::NotFound { .. } => StoreErrorKind::NotFound,
+        object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => {
+            StoreErrorKind::AlreadyExists
+        }
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            StoreErrorKind::Denied
+        }
+        _ => StoreErrorKind::Other,
+    };
+    // The cause lies at the end of the chain; the links above it repeat paths and type names.
+    let mut cause: &dyn std::error::Error = e;
+    let mut message = e.to_string();
+    while let Some(next) = cause.source() {
+        cause = next;
+        message = cause.to_string();
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            use std::io::ErrorKind as Io;
+            kind = match io.kind() {
+                Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => StoreErrorKind::Full,
+                Io::PermissionDenied | Io::ReadOnlyFilesystem => StoreErrorKind::Denied,
+                Io::NotFound if kind == StoreErrorKind::Other => StoreErrorKind::NotFound,
+                _ => kind,
+            };
+        }
+    }
+    match kind {
+        StoreErrorKind::NotFound => message = "there is no such file in the store".into(),
+        StoreErrorKind::AlreadyExists => message = "it exists already".into(),
+        _ => {}
+    }
+    StoreError { kind, name: name.into(), message }
+}

@@ -1,0 +1,262 @@
+//! Reading blobs: from the own group first, then from others; only bytes that BLAKE3 confirms come out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+use super::group::{Group, Located};
+use super::names;
+use super::{RepoError, Repository};
+use crate::format::pack::{self, BlobKind};
+use crate::format::records::DamageRecord;
+use crate::model::content::{MAX_CONTENT, parse_block_list};
+use crate::model::id::{BlobId, ContentId, ContentKind, Digest, PackId};
+use crate::model::name::RunName;
+
+/// All groups of a store, opened when they are first needed.
+#[derive(Debug)]
+pub struct Groups {
+    repo: Repository,
+    cells: BTreeMap<RunName, OnceCell<Arc<Group>>>,
+    damage: Arc<BTreeMap<PackId, DamageRecord>>,
+}
+
+impl Groups {
+    /// Knows which groups there are and what is recorded as damaged; opens none.
+    ///
+    /// # Errors
+    /// The store could not be listed.
+    pub async fn new(repo: &Repository) -> Result<Self, RepoError> {
+        let damage = Arc::new(repo.damage().await?);
+        let cells = repo.group_names().await?.into_iter().map(|n| (n, OnceCell::new())).collect();
+        Ok(Self { repo: repo.clone(), cells, damage })
+    }
+
+    /// Their names, oldest first.
+    pub fn names(&self) -> impl DoubleEndedIterator<Item = RunName> + '_ {
+        self.cells.keys().copied()
+    }
+
+    /// What is recorded as damaged.
+    pub fn damage(&self) -> &BTreeMap<PackId, DamageRecord> {
+        &self.damage
+    }
+
+    /// A group; an empty one if there is none of that name.
+    ///
+    /// # Errors
+    /// It could not be opened.
+    pub async fn get(&self, name: RunName) -> Result<Arc<Group>, RepoError> {
+        match self.cells.get(&name) {
+            Some(cell) => cell
+                .get_or_try_init(|| async {
+                    Ok(Arc::new(Group::open(&self.repo, name, Arc::clone(&self.damage)).await?))
+                })
+                .await
+                .cloned(),
+            None => Ok(Arc::new(Group::empty(&self.repo, name))),
+        }
+    }
+}
+
+/// Reads the blobs of one snapshot's group, falling back to other groups.
+#[derive(Debug, Clone)]
+pub struct BlobReader {
+    repo: Repository,
+    groups: Arc<Groups>,
+    home: RunName,
+    needs: Arc<[RunName]>,
+    windows: Arc<Mutex<Windows>>,
+}
+
+/// A stretch of a pack that was read in one go: small blobs lie in packs in the order they are asked for.
+#[derive(Debug, Clone)]
+struct Window {
+    pack: PackId,
+    start: u64,
+    bytes: Bytes,
+}
+
+#[derive(Debug, Default)]
+struct Windows(VecDeque<Window>);
+
+/// How much is read at once for small blobs, and what counts as small.
+const WINDOW: u64 = 1 << 20;
+const SMALL: u64 = 256 << 10;
+const KEPT: usize = 8;
+
+impl BlobReader {
+    /// A reader for a snapshot in group `home` that needs other groups too.
+    pub fn new(repo: &Repository, groups: Arc<Groups>, home: RunName, needs: &[RunName]) -> Self {
+        Self { repo: repo.clone(), groups, home, needs: needs.into(), windows: Arc::default() }
+    }
+
+    /// The groups it reads from.
+    pub fn groups(&self) -> &Arc<Groups> {
+        &self.groups
+    }
+
+    /// The group it reads from first.
+    pub fn home(&self) -> RunName {
+        self.home
+    }
+
+    /// Every copy that may serve a blob, in the order they are to be tried. A copy of another group serves only under
+    /// the length and BLAKE3 that the own group has recorded.
+    ///
+    /// # Errors
+    /// An index cannot be read.
+    pub async fn copies(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<Located>, RepoError> {
+        let mut copies = self.groups.get(self.home).await?.find(kind, id).await?;
+        let mut truth = copies.first().map(|l| (l.record.length, l.record.digest));
+        let others = self.groups.names().rev().filter(|n| *n != self.home && !self.needs.contains(n));
+        let order: Vec<RunName> = self.needs.iter().copied().filter(|n| *n != self.home).chain(others).collect();
+        if !copies.iter().any(|l| l.sound) {
+            for name in order {
+                let found = self.groups.get(name).await?.find(kind, id).await?;
+                truth = truth.or(found.first().map(|l| (l.record.length, l.record.digest)));
+                copies.extend(found.into_iter().filter(|l| truth == Some((l.record.length, l.record.digest))));
+            }
+            copies.sort_by_key(|l| !l.sound);
+        }
+        Ok(copies)
+    }
+
+    /// A blob's bytes, checked.
+    ///
+    /// # Errors
+    /// No copy can be found or read; the error names the last one tried.
+    pub async fn read(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, RepoError> {
+        self.read_as(kind, id, None).await
+    }
+
+    /// As [`BlobReader::read`], for a blob whose BLAKE3 a reference gives: a copy with another one is not it.
+    ///
+    /// # Errors
+    /// As [`BlobReader::read`].
+    pub async fn read_known(&self, kind: BlobKind, id: &BlobId, digest: Digest) -> Result<Bytes, RepoError> {
+        self.read_as(kind, id, Some(digest)).await
+    }
+
+    async fn read_as(&self, kind: BlobKind, id: &BlobId, digest: Option<Digest>) -> Result<Bytes, RepoError> {
+        let mut last = RepoError::Missing { kind, id: *id };
+        let mut tried = Vec::new();
+        let fits = |l: &Located| digest.is_none_or(|d| d == l.record.digest);
+        for copy in self.copies(kind, id).await?.into_iter().filter(fits) {
+            match self.read_copy(&copy).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(e) => last = e,
+            }
+            tried.push(copy);
+        }
+        // A sound-looking copy was not: other groups have not been asked yet.
+        if !tried.is_empty() {
+            let truth = (tried[0].record.length, tried[0].record.digest);
+            for name in self.groups.names().rev().filter(|n| *n != self.home) {
+                for copy in self.groups.get(name).await?.find(kind, id).await? {
+                    if (copy.record.length, copy.record.digest) == truth
+                        && !tried.contains(&copy)
+                        && let Ok(bytes) = self.read_copy(&copy).await
+                    {
+                        return Ok(bytes);
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// One copy's bytes, checked.
+    ///
+    /// # Errors
+    /// The pack cannot be read, or the blob in it is damaged.
+    pub async fn read_copy(&self, copy: &Located) -> Result<Bytes, RepoError> {
+        let name = names::pack(copy.group, copy.pack);
+        let (start, length) = (u64::from(copy.record.offset), u64::from(copy.record.stored));
+        let frame = match self.frame(copy, &name, start, length).await {
+            Ok(frame) => frame,
+            Err(RepoError::Store(e)) => {
+                let (kind, id) = (copy.record.kind, copy.record.id);
+                return Err(RepoError::Damaged { kind, id, pack: name, what: e.message });
+            }
+            Err(e) => return Err(e),
+        };
+        // A plain store's frames do not depend on the pack's nonce.
+        let open = move |repo: &Repository, copy: &Located| {
+            pack::open_blob(repo.sealer(), [0; 16], &copy.record, &frame)
+        };
+        let plain = if length > SMALL {
+            let (repo, copy) = (self.repo.clone(), *copy);
+            tokio::task::spawn_blocking(move || open(&repo, &copy)).await?
+        } else {
+            open(&self.repo, copy)
+        };
+        plain.map(Bytes::from).map_err(|e| RepoError::Damaged {
+            kind: copy.record.kind,
+            id: copy.record.id,
+            pack: name,
+            what: e.to_string(),
+        })
+    }
+
+    async fn frame(&self, copy: &Located, name: &str, start: u64, length: u64) -> Result<Bytes, RepoError> {
+        let end = start + length;
+        if length > SMALL {
+            return Ok(self.repo.store().get_range(name, start..end).await?);
+        }
+        if let Some(bytes) = self.windows.lock().ok().and_then(|mut w| w.find(copy.pack, start, end)) {
+            return Ok(bytes);
+        }
+        let state = self.groups.get(copy.group).await?.pack_size(&copy.pack);
+        let until = (start + WINDOW).min(state).max(end);
+        let bytes = self.repo.store().get_range(name, start..until).await?;
+        #[expect(clippy::cast_possible_truncation, reason = "length is at most SMALL")]
+        let frame = bytes.slice(..length as usize);
+        if let Ok(mut windows) = self.windows.lock() {
+            windows.keep(Window { pack: copy.pack, start, bytes });
+        }
+        Ok(frame)
+    }
+
+    /// The ids of the blocks of a content, in order.
+    ///
+    /// # Errors
+    /// Its block list is missing or damaged.
+    pub async fn blocks(&self, content: ContentId, size: u64) -> Result<Vec<BlobId>, RepoError> {
+        match content.kind() {
+            ContentKind::Blob(id) => Ok(vec![id]),
+            ContentKind::List(id) => {
+                let damaged = |what: &str| RepoError::Damaged {
+                    kind: BlobKind::List,
+                    id,
+                    pack: "its pack".into(),
+                    what: what.into(),
+                };
+                if size > MAX_CONTENT {
+                    return Err(damaged("its content claims an impossible size"));
+                }
+                let bytes = self.read(BlobKind::List, &id).await?;
+                parse_block_list(&bytes, size).ok_or_else(|| damaged("it does not fit its content's size"))
+            }
+        }
+    }
+}
+
+impl Windows {
+    fn find(&mut self, pack: PackId, start: u64, end: u64) -> Option<Bytes> {
+        let inside = |w: &Window| w.pack == pack && w.start <= start && end <= w.start + w.bytes.len() as u64;
+        let at = self.0.iter().position(inside)?;
+        let window = self.0.remove(at)?;
+        #[expect(clippy::cast_possible_truncation, reason = "both lie within the window")]
+        let bytes = window.bytes.slice((start - window.start) as usize..(end - window.start) as usize);
+        self.0.push_front(window);
+        Some(bytes)
+    }
+
+    fn keep(&mut self, window: Window) {
+        self.0.push_front(window);
+        self.0.truncate(KEPT);
+    }
+}

@@ -1,0 +1,272 @@
+//! A group, open: which packs are there, and where each blob lies. What is on disk decides, not a record.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, RwLock};
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::index_file::IndexFile;
+use super::names::{self, Meaning};
+use super::{RepoError, Repository};
+use crate::format::FormatError;
+use crate::format::index::PackEntry;
+use crate::format::pack::{self, BlobKind, Record};
+use crate::format::records::DamageRecord;
+use crate::model::id::{BlobId, IndexId, PackId};
+use crate::model::name::RunName;
+
+/// A pack of a group.
+#[derive(Debug, Clone)]
+pub struct PackState {
+    /// The size of its file; 0 when it is missing.
+    pub size: u64,
+    /// Whether it holds metadata.
+    pub metadata: bool,
+    /// Why it cannot be relied on, if so: missing, of another size, or a table that cannot be read.
+    pub lost: Option<String>,
+    /// Whether an index file names it.
+    pub indexed: bool,
+}
+
+/// Where one copy of a blob lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Located {
+    /// The group.
+    pub group: RunName,
+    /// The pack.
+    pub pack: PackId,
+    /// The record in its table.
+    pub record: Record,
+    /// The pack is there with the right size, and nothing is known against this blob.
+    pub sound: bool,
+}
+
+/// A group of runs, with everything needed to find its blobs.
+#[derive(Debug)]
+pub struct Group {
+    repo: Repository,
+    /// Its name.
+    pub name: RunName,
+    files: RwLock<Vec<Arc<IndexFile>>>,
+    packs: RwLock<HashMap<PackId, PackState>>,
+    /// Blobs of packs that no index names, sorted by id and kind.
+    loose: Vec<(PackId, Record)>,
+    damage: Arc<BTreeMap<PackId, DamageRecord>>,
+    /// Index files that could not be read, and why; their packs were read by their own tables.
+    pub unreadable: Vec<(String, RepoError)>,
+    /// Index files that a readable one replaces.
+    pub replaced: Vec<IndexId>,
+}
+
+/// Tables read at a time while a group is opened.
+const AT_ONCE: usize = 8;
+
+impl Group {
+    /// Opens a group: lists its packs, opens its index files, and reads the tables of packs that no index names.
+    ///
+    /// # Errors
+    /// The store could not be listed.
+    pub async fn open(
+        repo: &Repository,
+        name: RunName,
+        damage: Arc<BTreeMap<PackId, DamageRecord>>,
+    ) -> Result<Self, RepoError> {
+        let mut present: HashMap<PackId, u64> = HashMap::new();
+        let mut indexes: Vec<(IndexId, u64)> = Vec::new();
+        for file in repo.store().list_all(&names::group(name)).await? {
+            match names::meaning(&file.name) {
+                Meaning::Pack(group, id) if group == name => drop(present.insert(id, file.size)),
+                Meaning::Index(group, id) if group == name => indexes.push((id, file.size)),
+                _ => {}
+            }
+        }
+        indexes.sort_unstable();
+        let mut files = Vec::new();
+        let mut unreadable = Vec::new();
+        for (id, size) in indexes {
+            match IndexFile::open(repo, name, id, size).await {
+                Ok(file) => files.push(Arc::new(file)),
+                Err(RepoError::Store(e)) if e.kind == crate::store::StoreErrorKind::NotFound => {}
+                Err(e) if e.is_damage() => unreadable.push((names::index(name, id), e)),
+                Err(RepoError::File { name, error: error @ FormatError::Newer { .. } }) => {
+                    return Err(RepoError::File { name, error });
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let replaced: BTreeSet<IndexId> = files.iter().flat_map(|f| f.replaces.iter().copied()).collect();
+        files.retain(|f| !replaced.contains(&f.id));
+        let mut packs: HashMap<PackId, PackState> = HashMap::new();
+        for entry in files.iter().flat_map(|f| &f.packs) {
+            let lost = match present.get(&entry.id) {
+                None => Some("it is missing".to_owned()),
+                Some(size) if *size != entry.size => {
+                    Some(format!("it has {size} bytes instead of {}", entry.size))
+                }
+                Some(_) => None,
+            };
+            let size = present.get(&entry.id).copied().unwrap_or(0);
+            packs.insert(entry.id, PackState { size, metadata: entry.metadata, lost, indexed: true });
+        }
+        let unnamed: Vec<(PackId, u64)> =
+            present.iter().filter(|(id, _)| !packs.contains_key(id)).map(|(id, size)| (*id, *size)).collect();
+        let tables: Vec<_> = stream::iter(unnamed)
+            .map(|(id, size)| async move {
+                let table = read_table(repo, name, id, size).await;
+                match table {
+                    Err(e) if !e.is_damage() => Err(e),
+                    table => Ok((id, size, table)),
+                }
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut loose = Vec::new();
+        for (id, size, table) in tables {
+            let state = match table {
+                Ok((metadata, records)) => {
+                    loose.extend(records.into_iter().map(|r| (id, r)));
+                    PackState { size, metadata, lost: None, indexed: false }
+                }
+                Err(e) => PackState { size, metadata: false, lost: Some(e.to_string()), indexed: false },
+            };
+            packs.insert(id, state);
+        }
+        loose.sort_unstable_by_key(|(pack, r)| (r.id, r.kind, *pack));
+        Ok(Self {
+            repo: repo.clone(),
+            name,
+            files: RwLock::new(files),
+            packs: RwLock::new(packs),
+            loose,
+            damage,
+            unreadable,
+            replaced: replaced.into_iter().collect(),
+        })
+    }
+
+    /// A group that does not exist yet.
+    pub fn empty(repo: &Repository, name: RunName) -> Self {
+        Self {
+            repo: repo.clone(),
+            name,
+            files: RwLock::default(),
+            packs: RwLock::default(),
+            loose: Vec::new(),
+            damage: Arc::default(),
+            unreadable: Vec::new(),
+            replaced: Vec::new(),
+        }
+    }
+
+    /// Its index files.
+    pub fn files(&self) -> Vec<Arc<IndexFile>> {
+        self.files.read().map(|f| f.clone()).unwrap_or_default()
+    }
+
+    /// Adds what a run has written: an index file and the packs it names.
+    pub(crate) fn add_file(&self, file: Arc<IndexFile>) {
+        if let (Ok(mut files), Ok(mut packs)) = (self.files.write(), self.packs.write()) {
+            for PackEntry { id, size, metadata } in &file.packs {
+                let state = PackState { size: *size, metadata: *metadata, lost: None, indexed: true };
+                packs.insert(*id, state);
+            }
+            files.push(file);
+        }
+    }
+
+    /// Its packs, those that are missing too.
+    pub fn packs(&self) -> BTreeMap<PackId, PackState> {
+        self.packs.read().map(|p| p.iter().map(|(k, v)| (*k, v.clone())).collect()).unwrap_or_default()
+    }
+
+    /// The size of a pack's file; 0 if it is not there.
+    pub fn pack_size(&self, id: &PackId) -> u64 {
+        self.packs.read().ok().and_then(|p| p.get(id).map(|s| s.size)).unwrap_or(0)
+    }
+
+    /// The blobs of packs that no index names.
+    pub fn loose(&self) -> &[(PackId, Record)] {
+        &self.loose
+    }
+
+    /// Nothing is known to be wrong: every pack that an index names is there with its size, no damage is recorded, and
+    /// each of `indexes` is either there or replaced. Then every blob that was ever stored here still is, and need not
+    /// be looked up one by one.
+    pub fn is_sound(&self, indexes: &[IndexId]) -> bool {
+        let files = self.files();
+        let known = |id: &IndexId| self.replaced.contains(id) || files.iter().any(|f| f.id == *id);
+        self.unreadable.is_empty()
+            && indexes.iter().all(known)
+            && self
+                .packs
+                .read()
+                .is_ok_and(|p| p.iter().all(|(id, s)| s.lost.is_none() && !self.damage.contains_key(id)))
+    }
+
+    /// Every copy of a blob in this group, sound ones first.
+    ///
+    /// # Errors
+    /// An index page cannot be read.
+    pub async fn find(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<Located>, RepoError> {
+        let mut found = Vec::new();
+        let start = self.loose.partition_point(|(_, r)| (r.id, r.kind) < (*id, kind));
+        let same = |(_, r): &&(PackId, Record)| r.id == *id && r.kind == kind;
+        for (pack, record) in self.loose.iter().skip(start).take_while(same) {
+            found.push(self.locate(*pack, *record));
+        }
+        for file in self.files() {
+            for hit in file.find(kind, id).await? {
+                if let Some(pack) = file.packs.get(hit.pack as usize) {
+                    found.push(self.locate(pack.id, hit.record));
+                }
+            }
+        }
+        found.sort_by_key(|l| !l.sound);
+        Ok(found)
+    }
+
+    fn locate(&self, pack: PackId, record: Record) -> Located {
+        let there = self.packs.read().is_ok_and(|p| p.get(&pack).is_some_and(|s| s.lost.is_none()));
+        let hurt = self.damage.get(&pack).is_some_and(|d| {
+            d.whole || d.blobs.iter().any(|(k, id)| BlobKind::from(*k) == record.kind && *id == record.id)
+        });
+        Located { group: self.name, pack, record, sound: there && !hurt }
+    }
+
+    /// A copy of a blob that can be relied on.
+    ///
+    /// # Errors
+    /// An index page cannot be read.
+    pub async fn sound(&self, kind: BlobKind, id: &BlobId) -> Result<Option<Located>, RepoError> {
+        Ok(self.find(kind, id).await?.into_iter().find(|l| l.sound))
+    }
+
+    /// The table of one of its packs, read from the pack itself.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub async fn table(&self, id: PackId, size: u64) -> Result<(bool, Vec<Record>), RepoError> {
+        read_table(&self.repo, self.name, id, size).await
+    }
+}
+
+async fn read_table(
+    repo: &Repository,
+    group: RunName,
+    id: PackId,
+    size: u64,
+) -> Result<(bool, Vec<Record>), RepoError> {
+    let name = names::pack(group, id);
+    let bad = |e| RepoError::file(&name, e);
+    if size < (pack::HEADER + pack::FOOTER) as u64 || size > pack::MAX_PACK {
+        return Err(bad(FormatError::Damaged(format!("{size} bytes cannot be a pack"))));
+    }
+    let header = repo.store().get_range(&name, 0..pack::HEADER as u64).await?;
+    let footer = repo.store().get_range(&name, size - pack::FOOTER as u64..size).await?;
+    let outline = pack::Outline::parse(&header, &footer, size).map_err(bad)?;
+    let range = outline.table_range();
+    let frame = repo.store().get_range(&name, range.start as u64..range.end as u64).await?;
+    let records = outline.table(repo.sealer(), &frame).map_err(bad)?;
+    Ok((outline.metadata, records))
+}

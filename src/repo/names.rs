@@ -1,0 +1,139 @@
+//! The names of a store's files, and back. See `docs/format.md`, section 1.
+
+use crate::model::id::{IndexId, PackId};
+use crate::model::name::RunName;
+
+/// What the store is.
+pub const STORE: &str = "qbak.json";
+/// The folder of finished snapshots.
+pub const SNAPSHOTS: &str = "snapshots";
+/// The folder of runs.
+pub const RUNS: &str = "runs";
+/// The folder of groups.
+pub const GROUPS: &str = "groups";
+/// The folder of records of damage.
+pub const DAMAGED: &str = "damaged";
+/// The folder of acceptances.
+pub const ACCEPTED: &str = "accepted";
+/// The folder of pins.
+pub const PINS: &str = "pins";
+/// The folder of records of what was proven.
+pub const VERIFIED: &str = "verified";
+
+/// A snapshot's file.
+pub fn snapshot(name: RunName) -> String {
+    format!("{SNAPSHOTS}/{name}.json")
+}
+
+/// A run's record.
+pub fn run(name: RunName) -> String {
+    format!("{RUNS}/{name}.json")
+}
+
+/// A run's checkpoint.
+pub fn checkpoint(name: RunName, number: u32) -> String {
+    format!("{RUNS}/{name}.{number}.json")
+}
+
+/// A group's folder.
+pub fn group(name: RunName) -> String {
+    format!("{GROUPS}/{name}")
+}
+
+/// A pack's file.
+pub fn pack(group: RunName, id: PackId) -> String {
+    let hex = id.to_string();
+    format!("{GROUPS}/{group}/packs/{}/{hex}.pack", &hex[..2])
+}
+
+/// An index file.
+pub fn index(group: RunName, id: IndexId) -> String {
+    format!("{GROUPS}/{group}/index/{id}.idx")
+}
+
+/// The record of a pack's damage.
+pub fn damaged(id: PackId) -> String {
+    format!("{DAMAGED}/{id}.json")
+}
+
+/// A snapshot's acceptance.
+pub fn accepted(name: RunName) -> String {
+    format!("{ACCEPTED}/{name}.json")
+}
+
+/// A snapshot's pin.
+pub fn pin(name: RunName) -> String {
+    format!("{PINS}/{name}.json")
+}
+
+/// What a file's name says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// `qbak.json`, the README, the rescue script, the lock.
+    Furniture,
+    /// A snapshot or tombstone.
+    Snapshot(RunName),
+    /// A run's record.
+    Run(RunName),
+    /// A checkpoint.
+    Checkpoint(RunName, u32),
+    /// A pack.
+    Pack(RunName, PackId),
+    /// An index file.
+    Index(RunName, IndexId),
+    /// A record of damage, an acceptance, a pin or a proof.
+    Note,
+    /// Not one of ours.
+    Foreign,
+}
+
+/// Reads a name.
+pub fn meaning(name: &str) -> Meaning {
+    parse(name).unwrap_or(Meaning::Foreign)
+}
+
+fn parse(name: &str) -> Option<Meaning> {
+    let parts: Vec<&str> = name.split('/').collect();
+    match parts.as_slice() {
+        ["qbak.json" | "README.txt" | "rescue.py" | "lock"] => Some(Meaning::Furniture),
+        [SNAPSHOTS, file] => file.strip_suffix(".json")?.parse().ok().map(Meaning::Snapshot),
+        [RUNS, file] => {
+            let stem = file.strip_suffix(".json")?;
+            match stem.split_once('.') {
+                None => stem.parse().ok().map(Meaning::Run),
+                Some((name, number)) => {
+                    let n: u32 = number.parse().ok()?;
+                    (n.to_string() == number).then_some(Meaning::Checkpoint(name.parse().ok()?, n))
+                }
+            }
+        }
+        [GROUPS, group, "packs", two, file] => {
+            let id: PackId = file.strip_suffix(".pack")?.parse().ok()?;
+            (file.get(..2)? == *two).then_some(Meaning::Pack(group.parse().ok()?, id))
+        }
+        [GROUPS, group, "index", file] => {
+            Some(Meaning::Index(group.parse().ok()?, file.strip_suffix(".idx")?.parse().ok()?))
+        }
+        [DAMAGED | VERIFIED, file] => file.strip_suffix(".json")?.parse::<PackId>().ok().map(|_| Meaning::Note),
+        [ACCEPTED | PINS, file] => file.strip_suffix(".json")?.parse::<RunName>().ok().map(|_| Meaning::Note),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        let name: RunName = "2026-11-21T22-48-21Z".parse().unwrap();
+        assert_eq!(meaning(&snapshot(name)), Meaning::Snapshot(name));
+        assert_eq!(meaning(&run(name)), Meaning::Run(name));
+        assert_eq!(meaning(&checkpoint(name, 12)), Meaning::Checkpoint(name, 12));
+        assert_eq!(meaning(&pack(name, PackId([3; 32]))), Meaning::Pack(name, PackId([3; 32])));
+        assert_eq!(meaning(&index(name, IndexId([3; 32]))), Meaning::Index(name, IndexId([3; 32])));
+        for foreign in ["x", "snapshots/a.json", "runs/2026-11-21T22-48-21Z.01.json", "groups/g/packs/aa/bb.pack", ".DS_Store"] {
+            assert_eq!(meaning(foreign), Meaning::Foreign, "{foreign}");
+        }
+    }
+}

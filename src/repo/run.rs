@@ -1,0 +1,87 @@
+//! A run's record: how a run gets its name, and how one that was cut off is put aside.
+
+use super::names;
+use super::repository::random;
+use super::{RepoError, Repository};
+use crate::format::records::{RunKind, RunRecord, SourceRecord, TombstoneRecord};
+use crate::model::name::RunName;
+use crate::model::time::Timestamp;
+use crate::store::StoreErrorKind;
+
+/// What a run is to be, before it has a name.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    /// Full or incremental.
+    pub kind: RunKind,
+    /// The group to write into; `None` opens one, named after the run.
+    pub group: Option<RunName>,
+    /// Every byte is to come from the source.
+    pub redownload: bool,
+    /// What it backs up.
+    pub source: SourceRecord,
+    /// On which machine.
+    pub host: String,
+    /// As which process.
+    pub pid: u32,
+}
+
+/// How many names are tried: one a second, so a minute of other runs' names.
+const TRIES: u32 = 60;
+
+/// Begins a run: creates its record under the first free name at or after `now`.
+///
+/// # Errors
+/// The record cannot be written, or no name is free.
+pub async fn begin(repo: &Repository, intent: Intent, now: Timestamp) -> Result<RunRecord, RepoError> {
+    let mut name = RunName::at(now);
+    for _ in 0..TRIES {
+        let record = RunRecord {
+            name,
+            kind: intent.kind,
+            group: intent.group.unwrap_or(name),
+            redownload: intent.redownload,
+            source: intent.source.clone(),
+            started: now,
+            host: intent.host.clone(),
+            pid: intent.pid,
+            nonce: hex::encode(random::<16>()?),
+        };
+        match repo.create(&names::run(name), &record).await {
+            // The record first, then the look: whoever prunes in between sees the record.
+            Ok(_) if repo.store().size(&names::snapshot(name)).await?.is_none() => return Ok(record),
+            Ok(_) => repo.store().delete(&[names::run(name)]).await?,
+            Err(RepoError::Store(e)) if e.kind == StoreErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+        name = name.next();
+    }
+    Err(RepoError::System(format!("no name is free for a run near {}", RunName::at(now))))
+}
+
+/// Deletes a run's record and checkpoints: it has finished, or has been fenced.
+///
+/// # Errors
+/// The store failed. The record goes last: until then the run shows as INCOMPLETE.
+pub async fn forget(repo: &Repository, run: RunName) -> Result<(), RepoError> {
+    let checkpoints: Vec<String> =
+        repo.checkpoints(run).await?.into_iter().map(|n| names::checkpoint(run, n)).collect();
+    if !checkpoints.is_empty() {
+        repo.store().delete(&checkpoints).await?;
+    }
+    Ok(repo.store().delete(&[names::run(run)]).await?)
+}
+
+/// Puts a run that was cut off aside for good: a tombstone under its snapshot's name keeps it from committing should it
+/// only have slept, then its record goes. A run that did commit just loses its record.
+///
+/// # Errors
+/// The store failed.
+pub async fn fence(repo: &Repository, run: RunName, reason: &str, now: Timestamp) -> Result<(), RepoError> {
+    let tombstone = TombstoneRecord { reason: reason.into(), when: now };
+    match repo.create(&names::snapshot(run), &tombstone).await {
+        Ok(_) => {}
+        Err(RepoError::Store(e)) if e.kind == StoreErrorKind::AlreadyExists => {}
+        Err(e) => return Err(e),
+    }
+    forget(repo, run).await
+}

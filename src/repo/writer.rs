@@ -1,0 +1,271 @@
+//! The writer: holds a run, takes blobs, and commits the snapshot. Everything it names is durable before it is named.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+use super::group::Group;
+use super::index_file::IndexFile;
+use super::names;
+use super::pack_queue::PackQueue;
+use super::repository::random;
+use super::run;
+use super::{RepoError, Repository};
+use crate::format::index::{Encoder, IndexRecord, PackEntry};
+use crate::format::pack::{BlobKind, Builder, Prepared, Record};
+use crate::format::record;
+use crate::format::records::{CheckpointRecord, RunRecord, SnapshotRecord};
+use crate::model::content::Hashes;
+use crate::model::id::{BlobId, IndexId};
+use crate::store::StoreErrorKind;
+
+/// What became of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is new, and takes this many bytes.
+    New(usize),
+    /// The group has it.
+    Known,
+}
+
+/// Records that are kept in memory before they are written as an index file: about 40 MB.
+const SPILL: usize = 250_000;
+
+/// A run that writes.
+#[derive(Debug)]
+pub struct Writer {
+    repo: Repository,
+    run: RunRecord,
+    group: Arc<Group>,
+    queue: PackQueue,
+    state: Mutex<State>,
+    runtime: Handle,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    data: Option<(u32, Builder)>,
+    metadata: Option<(u32, Builder)>,
+    /// Blobs of this run that no index file names yet, with the number of their pack.
+    pending: HashMap<(BlobKind, BlobId), (u32, Record)>,
+    /// The packs of this run by number; those that are durable, and in no index file yet, are there.
+    packs: HashMap<u32, PackEntry>,
+    next: u32,
+    index_bytes: u64,
+    checkpoint: u32,
+}
+
+impl Writer {
+    /// A writer for a run that has begun, into `group`. Must be called within a runtime.
+    pub fn new(repo: &Repository, run: RunRecord, group: Arc<Group>) -> Self {
+        let queue = PackQueue::new(repo, run.group);
+        Self { repo: repo.clone(), run, group, queue, state: Mutex::default(), runtime: Handle::current() }
+    }
+
+    /// The run.
+    pub fn run(&self) -> &RunRecord {
+        &self.run
+    }
+
+    /// The group it writes into.
+    pub fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    /// Bytes of packs and index files written so far.
+    pub fn stored_bytes(&self) -> u64 {
+        self.queue.stored() + self.state.lock().map_or(0, |s| s.index_bytes)
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, State>, RepoError> {
+        self.state.lock().map_err(|_| RepoError::System("a worker stopped while it held the writer".into()))
+    }
+
+    /// The length and BLAKE3 of a blob that the group has, or that this run has written.
+    ///
+    /// # Errors
+    /// An index page cannot be read.
+    pub async fn present(&self, kind: BlobKind, id: &BlobId) -> Result<Option<Record>, RepoError> {
+        if let Some((_, record)) = self.lock()?.pending.get(&(kind, *id)) {
+            return Ok(Some(*record));
+        }
+        Ok(self.group.sound(kind, id).await?.map(|l| l.record))
+    }
+
+    /// Whether this run itself has written the blob (and so everything it leads to).
+    pub fn is_new(&self, kind: BlobKind, id: &BlobId) -> bool {
+        self.state.lock().is_ok_and(|s| s.pending.contains_key(&(kind, *id)))
+    }
+
+    /// Stores a blob unless the group has it. Compresses and may wait for the store: only for worker threads.
+    ///
+    /// # Errors
+    /// The blob collides with another of its SHA-1, or the store failed.
+    pub fn put_blocking(&self, kind: BlobKind, hashes: Hashes, plain: &[u8]) -> Result<Put, RepoError> {
+        let known = |record: &Record| {
+            if record.digest == hashes.digest && record.length as usize == plain.len() {
+                Ok(Put::Known)
+            } else {
+                Err(RepoError::Collision { id: hashes.id })
+            }
+        };
+        if let Some(record) = self.runtime.block_on(self.present(kind, &hashes.id))? {
+            return known(&record);
+        }
+        let prepared = Prepared::new(kind, hashes, plain);
+        let full = {
+            let mut state = self.lock()?;
+            // Another worker may have been faster.
+            if let Some((_, record)) = state.pending.get(&(kind, hashes.id)) {
+                return known(record);
+            }
+            let State { data, metadata, pending, next, .. } = &mut *state;
+            let slot = if kind.is_metadata() { metadata } else { data };
+            let (number, builder) = match slot {
+                Some(open) => open,
+                None => {
+                    *next += 1;
+                    let builder = Builder::new(self.repo.sealer().clone(), random()?, kind.is_metadata());
+                    slot.insert((*next, builder))
+                }
+            };
+            let record = builder.add(&prepared);
+            pending.insert((kind, hashes.id), (*number, record));
+            if builder.is_full() { slot.take() } else { None }
+        };
+        if let Some((number, builder)) = full {
+            self.queue.submit_blocking(number, builder)?;
+        }
+        Ok(Put::New(prepared.stored()))
+    }
+
+    /// [`Writer::put_blocking`] from async code.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn put(self: &Arc<Self>, kind: BlobKind, hashes: Hashes, plain: Bytes) -> Result<Put, RepoError> {
+        let writer = Arc::clone(self);
+        tokio::task::spawn_blocking(move || writer.put_blocking(kind, hashes, &plain)).await?
+    }
+
+    /// Closes the open packs and waits until all are durable.
+    ///
+    /// # Errors
+    /// A pack could not be written.
+    pub async fn flush(&self) -> Result<(), RepoError> {
+        let open = {
+            let mut state = self.lock()?;
+            [state.data.take(), state.metadata.take()]
+        };
+        for (number, builder) in open.into_iter().flatten() {
+            self.queue.submit(number, builder).await?;
+        }
+        let done = self.queue.drain().await?;
+        self.lock()?.packs.extend(done);
+        Ok(())
+    }
+
+    /// Makes everything so far durable and says how far the run has come.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn checkpoint(&self, record: &CheckpointRecord) -> Result<(), RepoError> {
+        self.flush().await?;
+        if self.lock()?.pending.len() >= SPILL {
+            self.write_index().await?;
+        }
+        let number = {
+            let mut state = self.lock()?;
+            state.checkpoint += 1;
+            state.checkpoint
+        };
+        self.repo.create(&names::checkpoint(self.run.name, number), record).await?;
+        Ok(())
+    }
+
+    /// Names all durable packs of this run in an index file, together with packs of the group that no index names yet
+    /// (of runs that were cut off).
+    async fn write_index(&self) -> Result<(), RepoError> {
+        let (pending, mut packs) = {
+            let mut state = self.lock()?;
+            (std::mem::take(&mut state.pending), std::mem::take(&mut state.packs))
+        };
+        let mut numbers: Vec<u32> = packs.keys().copied().collect();
+        numbers.sort_unstable();
+        let mut entries: Vec<PackEntry> = numbers.iter().filter_map(|n| packs.remove(n)).collect();
+        let position: HashMap<u32, u32> = (0u32..).zip(&numbers).map(|(i, n)| (*n, i)).collect();
+        let mut records: Vec<IndexRecord> = pending
+            .into_values()
+            .filter_map(|(number, record)| Some(IndexRecord { record, pack: *position.get(&number)? }))
+            .collect();
+        self.adopt_loose(&mut entries, &mut records);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let repo = self.repo.clone();
+        let (nonce, sealer) = (random()?, repo.sealer().clone());
+        let (id, bytes, entries) = tokio::task::spawn_blocking(move || {
+            records.sort_unstable_by_key(IndexRecord::order);
+            let mut encoder = Encoder::new(sealer, nonce, Vec::new())?;
+            records.iter().try_for_each(|r| encoder.push(r))?;
+            let (id, bytes) = encoder.finish(&entries, &[])?;
+            Ok((id, bytes, entries))
+        })
+        .await?
+        .map_err(|e: std::io::Error| RepoError::Spool(e.to_string()))?;
+        drop(entries);
+        let size = bytes.len() as u64;
+        repo.store().create(&names::index(self.run.group, id), bytes).await?;
+        let file = IndexFile::open(&repo, self.run.group, id, size).await?;
+        self.group.add_file(Arc::new(file));
+        self.lock()?.index_bytes += size;
+        Ok(())
+    }
+
+    fn adopt_loose(&self, entries: &mut Vec<PackEntry>, records: &mut Vec<IndexRecord>) {
+        let states = self.group.packs();
+        let mut position = HashMap::new();
+        for (pack, record) in self.group.loose() {
+            let Some(state) = states.get(pack).filter(|s| !s.indexed && s.lost.is_none()) else { continue };
+            let number = *position.entry(*pack).or_insert_with(|| {
+                entries.push(PackEntry { id: *pack, size: state.size, metadata: state.metadata });
+                u32::try_from(entries.len() - 1).unwrap_or(u32::MAX)
+            });
+            records.push(IndexRecord { record: *record, pack: number });
+        }
+    }
+
+    /// The last steps before a commit: everything durable and named by index files; returns the group's.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn seal(&self) -> Result<Vec<IndexId>, RepoError> {
+        self.flush().await?;
+        self.write_index().await?;
+        Ok(self.group.files().iter().map(|f| f.id).collect())
+    }
+
+    /// Creates the snapshot file, reads it back, and forgets the run's record and checkpoints. [`Writer::seal`] comes first.
+    ///
+    /// # Errors
+    /// The run was fenced off, or the store failed; then there is no snapshot, and what was stored serves the next run.
+    pub async fn commit(&self, snapshot: &SnapshotRecord) -> Result<(), RepoError> {
+        let name = names::snapshot(self.run.name);
+        let bytes = Bytes::from(record::encode(snapshot).map_err(|e| RepoError::file(&name, e))?);
+        match self.repo.store().create(&name, bytes.clone()).await {
+            // Even an acknowledged or refused create is settled by what stands there.
+            Ok(()) => {}
+            Err(e) if e.kind == StoreErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e.into()),
+        }
+        let stands = self.repo.store().get(&name, record::MAX_RECORD as u64).await?;
+        if stands != bytes {
+            return Err(RepoError::Fenced(self.run.name));
+        }
+        // The snapshot is there whatever happens now: a record that stays only shows as a leftover.
+        let _ = run::forget(&self.repo, self.run.name).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! What a local folder needs beyond `object_store`: opening, durable deletion, free space.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use object_store::local::LocalFileSystem;
+
+use super::{Store, StoreError, StoreErrorKind};
+
+fn io_error(name: &Path, e: &io::Error) -> StoreError {
+    let kind = match e.kind() {
+        io::ErrorKind::NotFound => StoreErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::Denied,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
+        _ => StoreErrorKind::Other,
+    };
+    StoreError { kind, name: name.display().to_string(), message: e.to_string() }
+}
+
+pub(super) fn open(folder: &Path) -> Result<Store, StoreError> {
+    let root = folder.canonicalize().map_err(|e| io_error(folder, &e))?;
+    if !root.is_dir() {
+        return Err(StoreError {
+            kind: StoreErrorKind::NotFound,
+            name: folder.display().to_string(),
+            message: "it is not a folder".into(),
+        });
+    }
+    let inner = LocalFileSystem::new_with_prefix(&root)
+        .map_err(|e| StoreError {
+            kind: StoreErrorKind::Other,
+            name: folder.display().to_string(),
+            message: e.to_string(),
+        })?
+        // Without this an acknowledged write can be gone after a power cut.
+        .with_fsync(true);
+    let url = root.display().to_string();
+    Ok(Store::over(Arc::new(inner), Some(root), url))
+}
+
+/// Flushes the folders that held these files, so that their deletion outlives a power cut.
+pub(super) async fn sync_parents(root: PathBuf, names: Vec<String>) -> Result<(), StoreError> {
+    let job = move || {
+        let parents: BTreeSet<PathBuf> =
+            names.iter().filter_map(|n| root.join(n).parent().map(Path::to_path_buf)).collect();
+        for folder in parents {
+            match File::open(&folder).and_then(|f| f.sync_all()) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(io_error(&folder, &e)),
+            }
+        }
+        Ok(())
+    };
+    tokio::task::spawn_blocking(job).await.unwrap_or_else(|e| {
+        Err(StoreError { kind: StoreErrorKind::Other, name: "store".into(), message: e.to_string() })
+    })
+}
+
+pub(super) async fn remove_empty(folder: PathBuf) {
+    let _ = tokio::task::spawn_blocking(move || remove_empty_now(&folder)).await;
+}
+
+fn remove_empty_now(folder: &Path) {
+    if let Ok(entries) = std::fs::read_dir(folder) {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                remove_empty_now(&entry.path());
+            }
+        }
+    }
+    // Fails when something is left in it, as it should.
+    let _ = std::fs::remove_dir(folder);
+}
+
+pub(super) fn free_bytes(root: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(root).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
