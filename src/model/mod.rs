@@ -11,6 +11,7 @@ pub mod id;
 pub mod key;
 pub mod listed;
 pub mod name;
+pub mod share;
 pub mod size;
 pub mod time;
 pub mod url;
