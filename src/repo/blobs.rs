@@ -112,12 +112,14 @@ impl BlobReader {
         let mut copies = self.groups.get(self.home).await?.find(kind, id).await?;
         let mut truth = copies.first().map(|l| (l.record.length, l.record.digest));
         let others = self.groups.names().rev().filter(|n| *n != self.home && !self.needs.contains(n));
-        let order: Vec<RunName> = self.needs.iter().copied().filter(|n| *n != self.home).chain(others).collect();
+        let order: Vec<RunName> =
+            self.needs.iter().copied().filter(|n| *n != self.home).chain(others).collect();
         if !copies.iter().any(|l| l.sound) {
             for name in order {
                 let found = self.groups.get(name).await?.find(kind, id).await?;
                 truth = truth.or(found.first().map(|l| (l.record.length, l.record.digest)));
-                copies.extend(found.into_iter().filter(|l| truth == Some((l.record.length, l.record.digest))));
+                copies
+                    .extend(found.into_iter().filter(|l| truth == Some((l.record.length, l.record.digest))));
             }
             copies.sort_by_key(|l| !l.sound);
         }

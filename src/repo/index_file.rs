@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::names;
 use super::{RepoError, Repository};
+use crate::format::FormatError;
 use crate::format::index::{FOOTER, HEADER, IndexRecord, Outline, PackEntry, pages_for};
 use crate::format::pack::BlobKind;
-use crate::format::FormatError;
 use crate::model::id::{BlobId, IndexId};
 use crate::model::name::RunName;
 
@@ -157,4 +157,3 @@ fn slice(bytes: &Bytes, range: &Range<u64>) -> Bytes {
         _ => Bytes::new(),
     }
 }
-

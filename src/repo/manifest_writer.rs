@@ -160,7 +160,8 @@ pub async fn save_entries(writer: &Arc<Writer>, entries: &[&Entry]) -> Result<Ve
     let (mut piece, mut refs) = (Piece::default(), Vec::new());
     for entry in entries {
         let mut line = Vec::new();
-        entry::encode(entry, &mut line).map_err(|e| RepoError::file(format!("the entry of {}", entry.key), e))?;
+        entry::encode(entry, &mut line)
+            .map_err(|e| RepoError::file(format!("the entry of {}", entry.key), e))?;
         let overflow = if piece.would_overflow(&line) { piece.close() } else { None };
         let full = piece.push(&line, &entry.key, &entry.key, 1, entry.size);
         for closed in overflow.into_iter().chain(if full { piece.close() } else { None }) {

@@ -114,7 +114,9 @@ fn parse(name: &str) -> Option<Meaning> {
         [GROUPS, group, "index", file] => {
             Some(Meaning::Index(group.parse().ok()?, file.strip_suffix(".idx")?.parse().ok()?))
         }
-        [DAMAGED | VERIFIED, file] => file.strip_suffix(".json")?.parse::<PackId>().ok().map(|_| Meaning::Note),
+        [DAMAGED | VERIFIED, file] => {
+            file.strip_suffix(".json")?.parse::<PackId>().ok().map(|_| Meaning::Note)
+        }
         [ACCEPTED | PINS, file] => file.strip_suffix(".json")?.parse::<RunName>().ok().map(|_| Meaning::Note),
         _ => None,
     }
@@ -132,7 +134,13 @@ mod tests {
         assert_eq!(meaning(&checkpoint(name, 12)), Meaning::Checkpoint(name, 12));
         assert_eq!(meaning(&pack(name, PackId([3; 32]))), Meaning::Pack(name, PackId([3; 32])));
         assert_eq!(meaning(&index(name, IndexId([3; 32]))), Meaning::Index(name, IndexId([3; 32])));
-        for foreign in ["x", "snapshots/a.json", "runs/2026-11-21T22-48-21Z.01.json", "groups/g/packs/aa/bb.pack", ".DS_Store"] {
+        for foreign in [
+            "x",
+            "snapshots/a.json",
+            "runs/2026-11-21T22-48-21Z.01.json",
+            "groups/g/packs/aa/bb.pack",
+            ".DS_Store",
+        ] {
             assert_eq!(meaning(foreign), Meaning::Foreign, "{foreign}");
         }
     }

@@ -10,7 +10,8 @@ use super::names::{self, Meaning};
 use crate::format::FormatError;
 use crate::format::record::{self, Record};
 use crate::format::records::{
-    AcceptRecord, DamageRecord, PinRecord, RunRecord, SnapshotRecord, StoreRecord, TombstoneRecord, VerifiedRecord,
+    AcceptRecord, DamageRecord, PinRecord, RunRecord, SnapshotRecord, StoreRecord, TombstoneRecord,
+    VerifiedRecord,
 };
 use crate::format::seal::Sealer;
 use crate::model::id::{PackId, StoreId};
@@ -79,7 +80,9 @@ impl Repository {
     pub async fn open(store: Store) -> Result<Self, RepoError> {
         let bytes = match store.get(names::STORE, StoreRecord::MAX as u64).await {
             Ok(bytes) => bytes,
-            Err(e) if e.kind == StoreErrorKind::NotFound => return Err(RepoError::NoStore(store.url().into())),
+            Err(e) if e.kind == StoreErrorKind::NotFound => {
+                return Err(RepoError::NoStore(store.url().into()));
+            }
             Err(e) => return Err(e.into()),
         };
         let record: StoreRecord = record::decode(&bytes).map_err(|e| RepoError::file(names::STORE, e))?;
@@ -154,7 +157,11 @@ impl Repository {
         Ok(found)
     }
 
-    async fn snapshot_or_tombstone(&self, name: RunName, file: &str) -> Result<Option<SnapshotRecord>, RepoError> {
+    async fn snapshot_or_tombstone(
+        &self,
+        name: RunName,
+        file: &str,
+    ) -> Result<Option<SnapshotRecord>, RepoError> {
         let bytes = self.store.get(file, SnapshotRecord::MAX as u64).await?;
         let bad = |e| RepoError::file(file, e);
         if record::kind(&bytes).map_err(bad)? == TombstoneRecord::KIND {
@@ -163,7 +170,10 @@ impl Repository {
         }
         let snapshot: SnapshotRecord = record::decode(&bytes).map_err(bad)?;
         if snapshot.name != name {
-            return Err(bad(FormatError::Damaged(format!("it is the snapshot {} under another name", snapshot.name))));
+            return Err(bad(FormatError::Damaged(format!(
+                "it is the snapshot {} under another name",
+                snapshot.name
+            ))));
         }
         Ok(Some(snapshot))
     }
@@ -260,7 +270,8 @@ impl Repository {
     /// The store could not be listed.
     pub async fn pins(&self) -> Result<BTreeSet<RunName>, RepoError> {
         let files = self.store.list_all(names::PINS).await?;
-        let stems = files.iter().filter_map(|f| f.name.rsplit('/').next()?.strip_suffix(".json")?.parse().ok());
+        let stems =
+            files.iter().filter_map(|f| f.name.rsplit('/').next()?.strip_suffix(".json")?.parse().ok());
         Ok(stems.collect())
     }
 

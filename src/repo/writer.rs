@@ -145,7 +145,12 @@ impl Writer {
     ///
     /// # Errors
     /// As there.
-    pub async fn put(self: &Arc<Self>, kind: BlobKind, hashes: Hashes, plain: Bytes) -> Result<Put, RepoError> {
+    pub async fn put(
+        self: &Arc<Self>,
+        kind: BlobKind,
+        hashes: Hashes,
+        plain: Bytes,
+    ) -> Result<Put, RepoError> {
         let writer = Arc::clone(self);
         tokio::task::spawn_blocking(move || writer.put_blocking(kind, hashes, &plain)).await?
     }

@@ -75,7 +75,9 @@ pub fn take(store: &Store, holder: &Holder) -> Result<Lease, LeaseError> {
     let failed = |e: &std::io::Error| {
         LeaseError::Store(StoreError {
             kind: match e.kind() {
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::Denied,
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    StoreErrorKind::Denied
+                }
                 std::io::ErrorKind::StorageFull => StoreErrorKind::Full,
                 _ => StoreErrorKind::Other,
             },
@@ -124,7 +126,12 @@ mod tests {
     #[test]
     fn one_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
-        let me = Holder { what: "snapshot".into(), host: "h".into(), pid: 7, since: "2026-11-21T00:00:00Z".into() };
+        let me = Holder {
+            what: "snapshot".into(),
+            host: "h".into(),
+            pid: 7,
+            since: "2026-11-21T00:00:00Z".into(),
+        };
         for store in [Store::local(folder.path()).unwrap(), Store::memory()] {
             let lease = take(&store, &me).unwrap();
             match take(&store, &me) {

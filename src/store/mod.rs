@@ -154,7 +154,10 @@ impl Store {
             return Err(StoreError {
                 kind: StoreErrorKind::TooLong,
                 name: name.into(),
-                message: format!("it has {} bytes; nothing of its kind has more than {limit}", result.meta.size),
+                message: format!(
+                    "it has {} bytes; nothing of its kind has more than {limit}",
+                    result.meta.size
+                ),
             });
         }
         result.bytes().await.map_err(|e| error(name, &e))
