@@ -3,9 +3,15 @@
 
 pub mod encode;
 pub mod etag;
+pub mod failure;
 pub mod fault;
 pub mod http;
+pub mod limits;
+pub mod pace;
 pub mod policy;
+pub mod retry;
 pub mod sign;
 #[cfg(test)]
 pub(crate) mod testserver;
+pub mod wire;
+mod wire_types;
