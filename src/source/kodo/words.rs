@@ -1,0 +1,150 @@
+//! What a failure means to a person: the kind, and one sentence that says what to do about it.
+
+use crate::kodo::failure::{Failure, Refusal};
+use crate::kodo::fault::Fault;
+use crate::kodo::sign::Credentials;
+use crate::source::{ErrorKind, SourceError};
+
+/// Whom and what a failure is about.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// What could not be done: “the bucket “b” cannot be listed”.
+    pub what: &'a str,
+    /// The bucket.
+    pub bucket: &'a str,
+    /// What was signed with.
+    pub credentials: Option<&'a Credentials>,
+}
+
+/// The words for a failed management call.
+pub fn explain(failure: &Failure, about: About<'_>) -> SourceError {
+    let (kind, hint) = match failure {
+        Failure::NoCredentials => (
+            ErrorKind::Config,
+            "set QINIU_ACCESS_KEY and QINIU_SECRET_KEY, or kodo.credentials in the configuration".to_owned(),
+        ),
+        Failure::Nonsense { .. } => (ErrorKind::Protocol, String::new()),
+        Failure::Fault(fault) => of_fault(fault),
+        Failure::Refused(refusal) => of_refusal(refusal, about),
+    };
+    let colon = if hint.is_empty() { "" } else { "; " };
+    SourceError { kind, message: format!("{}: {failure}{colon}{hint}", about.what) }
+}
+
+fn of_fault(fault: &Fault) -> (ErrorKind, String) {
+    match fault {
+        Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } => {
+            (ErrorKind::Unreachable, "check the network, and run again".into())
+        }
+        Fault::Tls { .. } => {
+            (ErrorKind::Unreachable, "nothing is sent to a host that cannot prove its name".into())
+        }
+        Fault::Redirect { .. } => (ErrorKind::Config, "put the address itself into the configuration".into()),
+        Fault::BadUrl(_) => (ErrorKind::Config, "correct it in the configuration".into()),
+        Fault::TooLarge { .. } | Fault::Encoded { .. } => (ErrorKind::Protocol, String::new()),
+    }
+}
+
+fn of_refusal(refusal: &Refusal, about: About<'_>) -> (ErrorKind, String) {
+    let text = refusal.text.to_ascii_lowercase();
+    let clock = refusal.clock_trouble().map(|c| format!("{c}, and signatures are dated; set it right"));
+    match refusal.code {
+        _ if text.contains("accesskey") || text.contains("app is not found") => {
+            (ErrorKind::Denied, format!("Kodo does not know {}; check it", whose(about)))
+        }
+        _ if text.contains("no such bucket") => missing(about),
+        612 if text.contains("no such entry") => missing(about),
+        631 => missing(about),
+        401 => (
+            ErrorKind::Denied,
+            clock.unwrap_or_else(|| format!("the secret key does not belong to {}", whose(about))),
+        ),
+        403 => (
+            ErrorKind::Denied,
+            clock.unwrap_or_else(|| format!("{} has no permission for this", whose(about))),
+        ),
+        400 if text.contains("region") || text.contains("zone") => (
+            ErrorKind::Config,
+            "the bucket is in another region; remove rs, rsf, up and io from the configuration".into(),
+        ),
+        419 => (ErrorKind::Denied, "the account is frozen".into()),
+        429 | 503 | 509 | 573 => (
+            ErrorKind::Unreachable,
+            "it kept asking to slow down; lower limits.concurrency or limits.requests_per_second".into(),
+        ),
+        500.. if crate::kodo::retry::by_code(refusal.code) == crate::kodo::retry::Next::Retry => {
+            (ErrorKind::Unreachable, "it kept failing; run again later".into())
+        }
+        640 => (ErrorKind::Protocol, "it refuses its own page marker; run again".into()),
+        _ => (ErrorKind::Other, String::new()),
+    }
+}
+
+fn missing(about: About<'_>) -> (ErrorKind, String) {
+    (ErrorKind::Missing, format!("{} sees no bucket named “{}”; check the name", whose(about), about.bucket))
+}
+
+/// The access key by its first letters: enough to tell two of them apart.
+fn whose(about: About<'_>) -> String {
+    match about.credentials {
+        Some(c) => format!("the access key {}…", c.access_key().chars().take(4).collect::<String>()),
+        None => "the access key".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn say(code: u16, text: &str, skew: Option<i64>) -> SourceError {
+        let credentials = Credentials::new("AKAK-visible", "canary").unwrap();
+        let about = About { what: "cannot list", bucket: "bkt", credentials: Some(&credentials) };
+        let (host, text) = ("h".to_owned(), text.to_owned());
+        let refusal = Refusal { code, text, host, request: None, retry_after: None, skew };
+        let said = explain(&Box::new(refusal).into(), about);
+        assert!(!said.message.contains("canary") && !said.message.contains("visible"), "{said}");
+        said
+    }
+
+    #[test]
+    fn every_usual_refusal_says_what_to_do() {
+        for (code, text, skew, kind, words) in [
+            (
+                612,
+                "app/accesskey is not found",
+                None,
+                ErrorKind::Denied,
+                "does not know the access key AKAK…",
+            ),
+            (631, "no such bucket", None, ErrorKind::Missing, "sees no bucket named “bkt”"),
+            (612, "no such bucket", None, ErrorKind::Missing, "sees no bucket named “bkt”"),
+            (612, "no such entry", None, ErrorKind::Missing, "sees no bucket named “bkt”"),
+            (
+                401,
+                "bad token",
+                None,
+                ErrorKind::Denied,
+                "the secret key does not belong to the access key AKAK…",
+            ),
+            (401, "bad token", Some(-3600), ErrorKind::Denied, "clock is 60 minutes ahead of Kodo's"),
+            (403, "", Some(86_400 * 3), ErrorKind::Denied, "clock is 3 days behind Kodo's"),
+            (403, "not allowed", Some(2), ErrorKind::Denied, "has no permission"),
+            (400, "incorrect region", None, ErrorKind::Config, "another region"),
+            (573, "", None, ErrorKind::Unreachable, "slow down"),
+            (502, "", None, ErrorKind::Unreachable, "run again later"),
+            (640, "", None, ErrorKind::Protocol, "marker"),
+            (419, "", None, ErrorKind::Denied, "frozen"),
+        ] {
+            let said = say(code, text, skew);
+            assert_eq!(said.kind, kind, "{said}");
+            assert!(
+                said.message.contains(words) && said.message.starts_with("cannot list: h answers"),
+                "{said}"
+            );
+        }
+        let about = About { what: "cannot list", bucket: "b", credentials: None };
+        assert_eq!(explain(&Failure::NoCredentials, about).kind, ErrorKind::Config);
+        let redirect = Fault::Redirect { host: "h".into(), to: "https://x/".into() };
+        assert_eq!(explain(&redirect.into(), about).kind, ErrorKind::Config);
+    }
+}
