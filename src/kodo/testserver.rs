@@ -74,6 +74,11 @@ impl Reply {
         Self::raw(bytes)
     }
 
+    /// The bytes of a reply made by [`Reply::raw`] or [`Reply::cut`].
+    pub(crate) fn into_raw(self) -> Vec<u8> {
+        self.raw.unwrap()
+    }
+
     /// Leaves the connection open and silent afterwards.
     pub(crate) fn hold(mut self) -> Self {
         self.hold = true;

@@ -1,6 +1,7 @@
 //! Where objects come from: buckets and folders. Read-only by construction.
 
 pub mod folder;
+pub mod kodo;
 pub mod sorted;
 
 use async_trait::async_trait;

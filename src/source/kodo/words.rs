@@ -2,22 +2,23 @@
 
 use crate::kodo::failure::{Failure, Refusal};
 use crate::kodo::fault::Fault;
+use crate::kodo::host::Base;
 use crate::kodo::sign::Credentials;
 use crate::source::{ErrorKind, SourceError};
 
 /// Whom and what a failure is about.
 #[derive(Debug, Clone, Copy)]
-pub struct About<'a> {
+pub(super) struct About<'a> {
     /// What could not be done: “the bucket “b” cannot be listed”.
-    pub what: &'a str,
+    pub(super) what: &'a str,
     /// The bucket.
-    pub bucket: &'a str,
+    pub(super) bucket: &'a str,
     /// What was signed with.
-    pub credentials: Option<&'a Credentials>,
+    pub(super) credentials: Option<&'a Credentials>,
 }
 
 /// The words for a failed management call.
-pub fn explain(failure: &Failure, about: About<'_>) -> SourceError {
+pub(super) fn explain(failure: &Failure, about: About<'_>) -> SourceError {
     let (kind, hint) = match failure {
         Failure::NoCredentials => (
             ErrorKind::Config,
@@ -77,6 +78,61 @@ fn of_refusal(refusal: &Refusal, about: About<'_>) -> (ErrorKind, String) {
         }
         640 => (ErrorKind::Protocol, "it refuses its own page marker; run again".into()),
         _ => (ErrorKind::Other, String::new()),
+    }
+}
+
+/// Why bytes that do not have the listed hash cannot be had otherwise.
+pub(super) const ALTERED: &str = "the bytes do not have the hash that the bucket lists for them, and its own source \
+    host sent them: either they are altered on the way, by a proxy perhaps, or the stored object is damaged";
+
+/// What is said when a domain is given up.
+pub(super) fn domain_alters(domain: &Base) -> String {
+    format!(
+        "20 objects came from {domain} with other bytes than the bucket holds, so the rest is read from the bucket's \
+         source host; switch off image slimming for the domain, purge its cache, or remove kodo.domain"
+    )
+}
+
+/// The words for a read by the domain.
+pub(super) fn of_domain(failure: &Failure, base: SourceError, domain: &Base, signed: bool) -> SourceError {
+    let Failure::Refused(refusal) = failure else {
+        return match failure {
+            Failure::Fault(Fault::Redirect { .. }) => SourceError {
+                message: base.message.replace("the address itself", "that address as kodo.domain"),
+                ..base
+            },
+            _ => base,
+        };
+    };
+    let (kind, hint) = match refusal.code {
+        404 | 612 => (
+            ErrorKind::Config,
+            format!("the bucket has the object, so {domain} is not this bucket's domain, or is bound to another one; correct or remove kodo.domain"),
+        ),
+        401 if !signed => (ErrorKind::Denied, "the domain wants signed URLs; set kodo.private = true".into()),
+        403 if !signed => (
+            ErrorKind::Denied,
+            "the domain refuses unsigned or foreign requests; set kodo.referer or kodo.private, or remove kodo.domain".into(),
+        ),
+        403 => (
+            ErrorKind::Denied,
+            "the domain refuses these requests (a referer list, or it is frozen); set kodo.referer, or remove kodo.domain".into(),
+        ),
+        _ => return base,
+    };
+    SourceError { kind, message: format!("it cannot be downloaded: {refusal}; {hint}") }
+}
+
+/// The words for a read from the source host.
+pub(super) fn of_source_host(failure: &Failure, base: SourceError) -> SourceError {
+    match failure {
+        Failure::Refused(refusal) if matches!(refusal.code, 404 | 612) => SourceError {
+            kind: ErrorKind::Config,
+            message: format!(
+                "it cannot be downloaded: {refusal}; the bucket has the object, so that is not this bucket's source host; check kodo.io"
+            ),
+        },
+        _ => base,
     }
 }
 
