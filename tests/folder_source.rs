@@ -341,8 +341,9 @@ fn links_swapped_in_under_the_walk_are_not_followed() {
             }
         });
         let (mut read, mut seen) = (0, 0);
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while (read < 20 || seen < 20) && std::time::Instant::now() < until {
+        let begun = std::time::Instant::now();
+        let within = |seconds| begun.elapsed() < std::time::Duration::from_secs(seconds);
+        while (read < 20 || seen < 20) && (within(1) || (read == 0 || seen == 0) && within(60)) {
             for l in list(&source) {
                 assert!(!l.key.lossy().contains("secret"));
                 seen += usize::from(l.key.bytes() == b"d/e/f");
@@ -407,7 +408,7 @@ mod side_file {
             "{\"path\":\"%61\",\"key\":\"a\"}\n",
             "{\"path\":\"a%2F\",\"key\":\"a/\"}\n",
             "{\"path\":\"a/%2Fb\",\"key\":\"a//b\"}\n",
-            "{\"path\":\"not/there\",\"key\":\"q\"}\n",
+            "{\"path\":\"not/there\",\"key\":\".qbak-keys.jsonl\"}\n",
             "{\"path\":\"a\",\"key\":\"folder?\"}\n",
         );
         let (listed, events, source) = listed_with(dir.path(), side);
@@ -418,7 +419,7 @@ mod side_file {
             assert_eq!(whole(&source, l).unwrap(), path.as_bytes());
             assert_eq!(block_on(source.stat(&l.key)).unwrap().as_ref(), Some(l));
         }
-        for hidden in ["m", "%61", ".qbak-keys.jsonl", "q", "folder?", "not/there"] {
+        for hidden in ["m", "%61", ".qbak-keys.jsonl", "folder?", "not/there"] {
             assert_eq!(block_on(source.stat(&Key::from(hidden))).unwrap(), None, "{hidden}");
         }
         fs::write(dir.path().join("%61"), "new bytes").unwrap();
@@ -436,7 +437,7 @@ mod side_file {
             "{\"path\":\"m\",\"key\":\"1\"}\n{\"path\":\"m\",\"key\":\"2\"}\n",
             "{\"path\":\"m\",\"key\":\"1\"}\n{\"path\":\"%61\",\"key\":\"1\"}\n",
             "{\"path\":\"m\",\"key\":\"a/c\"}\n",
-            "{\"path\":\"m\",\"key\":\".qbak-keys.jsonl\"}\n",
+            "{\"path\":\".qbak-keys.jsonl\",\"key\":\"1\"}\n",
             "{\"path\":\"../m\",\"key\":\"1\"}\n",
         ] {
             let dir = folder();

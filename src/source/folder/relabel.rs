@@ -77,6 +77,9 @@ fn read(root: BorrowedFd<'_>, fd: OwnedFd, scratch: &Path) -> Result<Labels, Str
             return Err(format!("line {number} is too long, or the file too large"));
         }
         let (path, key) = keyfile::parse(&line).map_err(|e| format!("line {number}: {e}"))?;
+        if path == keyfile::NAME.as_bytes() {
+            return Err(format!("line {number} is about this file itself"));
+        }
         by_path.push(&path, &key).map_err(failed)?;
         by_key.push(&key, &path).map_err(failed)?;
     }
@@ -109,13 +112,11 @@ fn taken(root: BorrowedFd<'_>, labels: &Labels) -> std::io::Result<Option<String
     let mut paths = Among::new(&labels.by_path);
     for pair in labels.by_key.iter() {
         let (key, path) = pair?;
-        // A file that is itself relabelled leaves its name free.
-        if key == path || paths.has(&key)? || !is_path(&key) {
+        // A file that is itself relabelled leaves its name free, and so does the side file, which is no object.
+        if key == path || key == keyfile::NAME.as_bytes() || paths.has(&key)? || !is_path(&key) {
             continue;
         }
-        if key == keyfile::NAME.as_bytes()
-            || stat_path(root, &key).is_ok_and(|s| file_type(&s) != FileType::Directory)
-        {
+        if stat_path(root, &key).is_ok_and(|s| file_type(&s) != FileType::Directory) {
             return Ok(Some(format!("it gives “{}” a key that is another file's name", Key::new(path))));
         }
     }

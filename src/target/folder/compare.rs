@@ -1,0 +1,82 @@
+//! Is the file that is there already the right one?
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+
+use super::temporary::set;
+use super::{FolderTarget, Meta, Result, checked, named};
+use crate::model::content::{BLOCK, content_id, sha1};
+use crate::model::id::ContentId;
+use crate::source::folder::open::open_path;
+use crate::source::folder::stamp::{Stamp, file_type, permissions};
+
+/// What is where a file belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing.
+    Nothing,
+    /// A file with the right bytes.
+    Same {
+        /// Mode and mtime are right as well.
+        meta: bool,
+    },
+    /// A file with other bytes, or one that cannot be read.
+    Differs,
+    /// A folder, a link or something else.
+    NoFile,
+}
+
+impl FolderTarget {
+    /// Compares what is at a path with a content: first the size, then every byte's hash.
+    pub fn compare(&self, path: &[u8], size: u64, content: &ContentId, meta: &Meta) -> Result<Existing> {
+        checked(path)?;
+        let failed = |e: Errno| named(path, &e.into());
+        let file =
+            match open_path(self.0.root.as_fd(), path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+                Ok(fd) => File::from(fd),
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Existing::Nothing),
+                Err(Errno::LOOP | Errno::NXIO) => return Ok(Existing::NoFile),
+                Err(Errno::ACCESS | Errno::PERM) => return Ok(Existing::Differs),
+                Err(e) => return Err(failed(e)),
+            };
+        let stat = rustix::fs::fstat(&file).map_err(failed)?;
+        let stamp = Stamp::of(&stat);
+        if file_type(&stat) != FileType::RegularFile {
+            return Ok(Existing::NoFile);
+        }
+        if stamp.size != size || !matches!(id_of(&file), Ok(id) if id == *content) {
+            return Ok(Existing::Differs);
+        }
+        let mode = meta.mode.is_none_or(|mode| mode & 0o1777 == permissions(&stat));
+        let mtime = meta.mtime.is_none_or(|mtime| mtime == stamp.put_time());
+        Ok(Existing::Same { meta: mode && mtime })
+    }
+
+    /// Gives a file that is there its mode and mtime.
+    pub fn set_meta(&self, path: &[u8], meta: &Meta) -> Result<()> {
+        checked(path)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let done = open_path(self.0.root.as_fd(), path, flags).and_then(|file| set(&file, meta));
+        done.map_err(|e| named(path, &e.into()))
+    }
+}
+
+/// What a file's bytes are called.
+fn id_of(mut file: &File) -> std::io::Result<ContentId> {
+    let mut blocks = Vec::new();
+    let mut block = Vec::new();
+    loop {
+        block.clear();
+        file.by_ref().take(BLOCK as u64).read_to_end(&mut block)?;
+        if !block.is_empty() || blocks.is_empty() {
+            blocks.push(sha1(&block));
+        }
+        if block.len() < BLOCK {
+            return Ok(content_id(&blocks));
+        }
+    }
+}
