@@ -141,6 +141,39 @@ fn a_folder_comes_back_as_it_was() {
     assert_eq!(target.occupied().unwrap(), after.len() as u64);
 }
 
+/// A second restore over folders that their owner may not write to, as a user whom that stops.
+#[test]
+fn closed_folders_are_opened_while_they_are_written_to() {
+    if rustix::process::geteuid().is_root() {
+        use std::os::unix::process::CommandExt;
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "closed_folders_are_opened_while_they_are_written_to", "--nocapture"]);
+        match again.uid(65_534).gid(65_534).current_dir("/").output() {
+            Ok(out) => assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout)),
+            Err(e) => {
+                println!("skipped: root may write everywhere, and no other user can run this test: {e}")
+            }
+        }
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (round, mode) in [0o500, 0o600, 0o400, 0o700].into_iter().enumerate() {
+        let target = target(dir.path(), if round == 0 { NEW } else { OVER });
+        let mut stack = FolderStack::new(&target);
+        let meta = Meta { mode: Some(mode), mtime: Some(Timestamp::from_seconds(9)) };
+        stack.folder(b"a", &meta).unwrap();
+        stack.folder(b"a/b", &meta).unwrap();
+        let ticket = stack.ticket(b"a/b/f");
+        target.write(b"a/b/f", b"x", &PLAIN).unwrap();
+        drop(ticket);
+        assert_eq!(stack.finish(), []);
+        let meta = fs::metadata(dir.path().join("a")).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o7777, mode);
+        assert_eq!(meta.modified().unwrap(), std::time::UNIX_EPOCH + std::time::Duration::from_secs(9));
+    }
+    assert_eq!(tree(dir.path()).len(), 3);
+}
+
 #[test]
 fn set_user_id_is_not_restored() {
     let dir = tempfile::tempdir().unwrap();

@@ -41,6 +41,7 @@ impl Labels {
         match open_name(root, keyfile::NAME, OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(fd) => read(root, fd, scratch),
             Err(Errno::NOENT) => Ok(Self::none()),
+            Err(Errno::LOOP) => Err("it is a symbolic link".into()),
             Err(e) => Err(super::walk::reason(e)),
         }
     }

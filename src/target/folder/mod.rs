@@ -34,6 +34,7 @@ use super::{TargetError, TargetErrorKind};
 use crate::format::keyfile::is_path;
 use crate::model::key::Key;
 use crate::model::time::Timestamp;
+use crate::source::folder::open::open_path;
 use crate::source::folder::stamp::{file_type, permissions};
 
 /// What may be done to what is there already.
@@ -109,7 +110,11 @@ impl FolderTarget {
             let bits = permissions(&stat);
             if bits & 0o700 != 0o700 {
                 // Only a help: what is not allowed shows when something is written there.
-                let _ = rustix::fs::chmodat(&*dir, ".", raw_mode(bits | 0o700), AtFlags::empty());
+                let wider = raw_mode(bits | 0o700);
+                if rustix::fs::chmodat(&*dir, ".", wider, AtFlags::empty()).is_err() {
+                    let opened = open_path(self.0.root.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY);
+                    let _ = opened.and_then(|dir| rustix::fs::fchmod(dir, wider));
+                }
             }
         }
         Ok(if made { Outcome::Written } else { Outcome::Unchanged })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::target::same_name::SameNames;
 
 fn space(keys: &[&[u8]]) -> BTreeSet<Vec<u8>> {
     keys.iter().map(|k| k.to_vec()).collect()
@@ -160,16 +161,18 @@ mod properties {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
         #[test]
         fn any_keys_have_paths_of_their_own(
-            keys in prop::collection::btree_set(nasty(), 1..40),
+            mut keys in prop::collection::btree_set(nasty(), 1..40),
             of_folder in any::<bool>(),
             utf8_only in any::<bool>(),
         ) {
-            // The literal side file in a folder's snapshot leaves nothing to record in; refusing is tested above.
-            prop_assume!(!of_folder || !keys.contains(keyfile::NAME.as_bytes()));
+            if of_folder {
+                // The literal side file in a folder's snapshot leaves nothing to record in; refusing is tested above.
+                keys.remove(keyfile::NAME.as_bytes());
+            }
             let map = KeyMap::new(&keys, Rules { of_folder, utf8_only, ..Rules::default() });
             let sorted: Vec<&Vec<u8>> = keys.iter().collect();
             let mut places = BTreeMap::new();
@@ -192,6 +195,31 @@ mod properties {
                     prop_assert!(!places.contains_key(&path[..i]), "{:?} is a file and a folder", Key::new(&path[..i]));
                 }
             }
+        }
+
+        /// On a target that tells no case apart: no two paths are the same there, and none is another's folder.
+        #[test]
+        fn any_keys_are_kept_apart_where_case_does_not_count(keys in prop::collection::btree_set(nasty(), 1..40)) {
+            let plain = KeyMap::new(&keys, Rules::default());
+            let mut names = SameNames::new(std::path::Path::new("/nonexistent"));
+            for key in &keys {
+                names.add(&plain.place(key, Kind::Object, None).unwrap().path).unwrap();
+            }
+            let map = KeyMap::new(&keys, Rules { same: names.finish().unwrap(), ..Rules::default() });
+            let mut folded = BTreeMap::new();
+            let mut folders = BTreeMap::new();
+            for key in &keys {
+                let place = map.place(key, Kind::Object, None).unwrap();
+                prop_assert!(is_path(&place.path));
+                for i in place.path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(i, _)| i) {
+                    let folder = place.path[..i].to_vec();
+                    let known = folders.entry(fold(&folder)).or_insert_with(|| folder.clone()).clone();
+                    prop_assert_eq!(known, folder);
+                }
+                let other = folded.insert(fold(&place.path), key.clone());
+                prop_assert!(other.is_none(), "{:?} and {:?} at {:?}", other, key, place);
+            }
+            prop_assert!(folded.keys().all(|path| !folders.contains_key(path)));
         }
 
         /// What is not cut or marked decodes to its key by percent signs alone.
