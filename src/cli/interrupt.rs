@@ -1,8 +1,7 @@
 //! Signals: the first asks the operation to stop where it can go on later, the second ends the process at once.
 
 use std::io;
-
-use tokio::sync::watch;
+use std::sync::{Arc, OnceLock};
 
 use super::exit::Exit;
 
@@ -18,136 +17,133 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// The exit code of a command that it ended.
-    pub const fn exit(self) -> Exit {
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Interrupt => Exit::Interrupted,
-            Self::Terminate => Exit::Terminated,
-            Self::HangUp => Exit::HungUp,
+            Self::Interrupt => "interrupted",
+            Self::Terminate => "told to end",
+            Self::HangUp => "the terminal went away",
         }
     }
 }
 
-/// Says whether the operation should stop. Cheap to clone; every loop may hold one.
-#[derive(Debug, Clone)]
-pub struct Cancel(watch::Receiver<Option<Signal>>);
-
-/// The other end: asks for the stop.
-#[derive(Debug)]
-pub struct Canceller(watch::Sender<Option<Signal>>);
-
-/// A pair of the two.
-pub fn pair() -> (Canceller, Cancel) {
-    let (sender, receiver) = watch::channel(None);
-    (Canceller(sender), Cancel(receiver))
-}
-
-impl Canceller {
-    /// Asks for the stop; the first signal stays the reason.
-    pub fn cancel(&self, signal: Signal) {
-        self.0.send_if_modified(|slot| slot.is_none() && slot.replace(signal).is_none());
+impl From<Signal> for Exit {
+    fn from(signal: Signal) -> Self {
+        match signal {
+            Signal::Interrupt => Self::Interrupted,
+            Signal::Terminate => Self::Terminated,
+            Signal::HangUp => Self::HungUp,
+        }
     }
 }
 
-impl Cancel {
-    /// One that never asks.
-    pub fn never() -> Self {
-        pair().1
-    }
+/// Remembers the first signal, for the exit code of what it stopped.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<OnceLock<Signal>>);
 
+impl Heard {
     /// The signal that came, if one has.
     pub fn signal(&self) -> Option<Signal> {
-        *self.0.borrow()
-    }
-
-    /// Whether to stop.
-    pub fn is_set(&self) -> bool {
-        self.signal().is_some()
-    }
-
-    /// Waits for the signal; for ever, when none can come any more.
-    pub async fn wait(&self) -> Signal {
-        let mut receiver = self.0.clone();
-        loop {
-            if let Some(signal) = *receiver.borrow_and_update() {
-                return signal;
-            }
-            if receiver.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        self.0.get().copied()
     }
 }
 
-/// Begins to listen, on the current runtime. `first` is called once, to say that the work is being wound up.
+/// Begins to listen, on the current runtime. `first` is called once: it tells the operation to stop where a later run
+/// can go on, and says so.
 #[cfg(unix)]
-pub fn listen(first: impl FnOnce(Signal) + Send + 'static) -> io::Result<Cancel> {
+pub fn listen(first: impl FnOnce(Signal) + Send + 'static) -> io::Result<Heard> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let (canceller, cancel) = pair();
+    // Who was started under `nohup`, or in the background of a script, was told not to mind these.
+    let listen_to =
+        |kind: SignalKind| if is_ignored(kind.as_raw_value()) { Ok(None) } else { signal(kind).map(Some) };
+    let mut interrupt = listen_to(SignalKind::interrupt())?;
+    let mut terminate = listen_to(SignalKind::terminate())?;
+    let mut hang_up = listen_to(SignalKind::hangup())?;
+    let heard = Heard::default();
+    let slot = heard.0.clone();
     let mut first = Some(first);
     tokio::spawn(async move {
         loop {
             let signal = tokio::select! {
-                Some(()) = interrupt.recv() => Signal::Interrupt,
-                Some(()) = terminate.recv() => Signal::Terminate,
-                Some(()) = hang_up.recv() => Signal::HangUp,
+                Some(()) = next(&mut interrupt) => Signal::Interrupt,
+                Some(()) = next(&mut terminate) => Signal::Terminate,
+                Some(()) = next(&mut hang_up) => Signal::HangUp,
                 else => return,
             };
             match first.take() {
-                Some(say) => {
-                    canceller.cancel(signal);
-                    say(signal);
+                Some(first) => {
+                    let _ = slot.set(signal);
+                    first(signal);
                 }
                 // A closed terminal sends more than one; only a person's second wish ends it the hard way.
                 None if signal == Signal::HangUp => {}
-                None => std::process::exit(i32::from(signal.exit().code())),
+                None => std::process::exit(i32::from(Exit::from(signal).code())),
             }
         }
     });
-    Ok(cancel)
+    Ok(heard)
 }
 
-/// Begins to listen, on the current runtime. `first` is called once, to say that the work is being wound up.
+/// The next signal; none if it is not listened to.
+#[cfg(unix)]
+async fn next(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    }
+}
+
+/// Whether the process was started with a signal ignored. Where the system does not tell, it was not.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    is_in_mask(&status, signal)
+}
+
+#[cfg(unix)]
+fn is_in_mask(status: &str, signal: i32) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|l| l.strip_prefix("SigIgn:"))
+        .and_then(|m| u64::from_str_radix(m.trim(), 16).ok());
+    let bit = u32::try_from(signal - 1).ok().and_then(|n| 1u64.checked_shl(n));
+    matches!((mask, bit), (Some(mask), Some(bit)) if mask & bit != 0)
+}
+
+/// Begins to listen, on the current runtime. `first` is called once: it tells the operation to stop where a later run
+/// can go on, and says so.
 #[cfg(not(unix))]
-pub fn listen(first: impl FnOnce(Signal) + Send + 'static) -> io::Result<Cancel> {
-    let (canceller, cancel) = pair();
+pub fn listen(first: impl FnOnce(Signal) + Send + 'static) -> io::Result<Heard> {
+    let heard = Heard::default();
+    let slot = heard.0.clone();
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
-            canceller.cancel(Signal::Interrupt);
+            let _ = slot.set(Signal::Interrupt);
             first(Signal::Interrupt);
         }
         if tokio::signal::ctrl_c().await.is_ok() {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
     });
-    Ok(cancel)
+    Ok(heard)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn the_first_signal_is_the_reason() {
-        let (canceller, cancel) = pair();
-        assert!(!cancel.is_set());
-        canceller.cancel(Signal::Terminate);
-        canceller.cancel(Signal::Interrupt);
-        assert_eq!(cancel.signal(), Some(Signal::Terminate));
-        drop(canceller);
-        assert_eq!(cancel.wait().await, Signal::Terminate);
-        assert_eq!(Signal::Terminate.exit().code(), 143);
+    #[test]
+    fn signals_have_their_codes() {
+        let codes = [Signal::Interrupt, Signal::Terminate, Signal::HangUp].map(|s| Exit::from(s).code());
+        assert_eq!(codes, [130, 143, 129]);
     }
 
-    #[tokio::test]
-    async fn without_a_signal_it_waits() {
-        let waited = tokio::time::timeout(std::time::Duration::from_millis(20), async {
-            Cancel::never().wait().await
-        });
-        assert!(waited.await.is_err());
+    #[cfg(unix)]
+    #[test]
+    fn the_mask_of_ignored_signals_is_read() {
+        let status = "Name:\tqbak\nSigBlk:\tffff\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+        assert!(is_in_mask(status, 1) && is_in_mask(status, 13));
+        assert!(!is_in_mask(status, 2) && !is_in_mask("", 1) && !is_in_mask(status, 0));
     }
 }

@@ -7,7 +7,8 @@ use super::key::Key;
 pub enum Event {
     /// A new phase of the work begins; its totals, where they are known. `bytes` counts content, not transfer.
     Phase {
-        /// What it is, a short present participle: "listing", "copying", "downloading".
+        /// What it is, a short present participle: "listing", "copying", "downloading". Two words ("checking packs")
+        /// say what is counted where that is not objects.
         name: &'static str,
         /// How many objects (or packs, snapshots) there are to do.
         objects: Option<u64>,

@@ -13,6 +13,7 @@ pub mod listed;
 pub mod name;
 pub mod share;
 pub mod size;
+pub mod slice;
 pub mod time;
 pub mod url;
 pub mod zone;

@@ -1,1 +1,9 @@
-//! (in work)
+//! Floor 4: what people and scripts see: text, tables, progress, JSON lines.
+
+pub mod choice;
+pub mod human;
+pub mod json;
+pub mod output;
+pub mod progress;
+pub mod table;
+pub mod words;

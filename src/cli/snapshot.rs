@@ -1,0 +1,58 @@
+//! `qbak snapshot`: its arguments.
+
+use super::args;
+use crate::model::duration::CalendarDuration;
+
+/// Store the source's present state
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  qbak snapshot
+  qbak snapshot --full --tag before-the-move
+
+Objects that the listing shows to be archived count as unavailable: they are listed without contents and the
+snapshot is partial (exit 3), unless kodo.unavailable = \"accept\". To have them backed up, thaw them first: with
+restoreAr in the console or by `qshell restorear BUCKET KEY DAYS`; it takes minutes to hours.
+
+Exits 0; 3 if objects could not be read (the snapshot is partial); 6 if it looks wrong (kept, but suspect);
+1 if it failed; 5 if another run is at work.")]
+pub struct Args {
+    /// Store everything afresh, in a group of its own
+    #[arg(long, conflicts_with = "incremental")]
+    pub full: bool,
+    /// Add to the newest group, even if a full run is due
+    #[arg(long)]
+    pub incremental: bool,
+    /// Download every object, known or not: this audits the source too
+    #[arg(long)]
+    pub redownload: bool,
+    /// Mark the snapshot with a word; may be given several times
+    #[arg(long = "tag", value_name = "T", value_parser = args::tag)]
+    pub tags: Vec<String>,
+    /// Only say what would be stored
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Wait so long for another run to end
+    #[arg(long, hide = true, value_name = "DURATION", value_parser = exact)]
+    pub wait: Option<std::time::Duration>,
+    /// Apply the configured retention afterwards
+    #[arg(long, hide = true)]
+    pub prune: bool,
+    /// The bucket has moved: let the store follow another source
+    #[arg(long)]
+    pub new_source: bool,
+}
+
+/// A duration that a clock can wait for.
+fn exact(text: &str) -> Result<std::time::Duration, String> {
+    let duration: CalendarDuration =
+        text.parse().map_err(|e: crate::model::duration::BadDuration| e.to_string())?;
+    duration.exact().ok_or_else(|| "m means months; write 30min for minutes".into())
+}
+
+impl Args {
+    pub(super) fn later(&self) -> Option<&'static str> {
+        let wait = self.wait.is_some().then_some("--wait");
+        wait.or_else(|| self.prune.then_some("--prune"))
+    }
+}
