@@ -50,7 +50,7 @@ fn keys_are_bytes() {
 fn nonsense_is_refused() {
     let deep = format!(r#"{{"x":{}"#, "[".repeat(1_000_000));
     let deep_item = format!(r#"{{"items":{}"#, "[".repeat(1_000_000));
-    let many = format!(r#"{{"items":[{}]}}"#, vec![r#"{"key":"a","hash":"F"}"#; 2000].join(","));
+    let many = format!(r#"{{"items":[{}]}}"#, vec![r#"{"key":"a","hash":"F"}"#; 6000].join(","));
     let long = format!(r#"{{"items":[{{"key":"{}","hash":"F"}}]}}"#, "k".repeat(8193));
     let meta: Vec<String> = (0..1000).map(|n| format!(r#""{n}":"""#)).collect();
     let meta = format!(r#"{{"items":[{{"key":"a","x-qn-meta":{{{}}}}}]}}"#, meta.join(","));

@@ -8,15 +8,16 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use super::wire::{Object, RawObject, WireError};
 use crate::model::key::Key;
 
-/// Objects of one page: 1,000 are asked for at most.
-const MAX_ITEMS: usize = 1_100;
+/// Objects of one page: 1,000 are asked for at most, and some servers repeat some.
+const MAX_ITEMS: usize = 5_000;
 /// Common prefixes of one page.
 const MAX_PREFIXES: usize = 10_000;
 /// Parts of one object, and runs of equal parts in one page.
 const MAX_PARTS: u64 = 10_000;
 const MAX_RUNS: usize = 1_000_000;
-/// Metadata of one object: names and values have 1,024 bytes together.
+/// Metadata of one object (names and values have 1,024 bytes together), and of one page.
 const MAX_META: usize = 512;
+const MAX_PAGE_META: usize = 200_000;
 
 /// A JSON string as bytes: keys are bytes, and one that is not UTF-8 must not cost the whole listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +110,7 @@ macro_rules! list {
 pub(super) struct Items(pub(super) Vec<Object>);
 
 list!(Items, "a list of objects", |seq| {
-    let (mut items, mut runs) = (Vec::new(), 0);
+    let (mut items, mut runs, mut meta) = (Vec::new(), 0, 0);
     while let Some(raw) = seq.next_element::<Option<RawObject>>()? {
         let Some(raw) = raw.filter(|r| !r.is_empty()) else { continue };
         runs += raw.parts.as_ref().map_or(0, |p| p.0.len());
@@ -117,8 +118,9 @@ list!(Items, "a list of objects", |seq| {
         if object.key.len() > Key::MAX {
             return Err(A::Error::custom(format!("a key of {} bytes is impossible", object.key.len())));
         }
+        meta += object.meta.len();
         items.push(object);
-        if items.len() > MAX_ITEMS || runs > MAX_RUNS {
+        if items.len() > MAX_ITEMS || runs > MAX_RUNS || meta > MAX_PAGE_META {
             return Err(A::Error::custom("more than was asked for"));
         }
     }

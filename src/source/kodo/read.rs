@@ -42,6 +42,8 @@ impl Partial {
 /// Why a try ended without the block.
 enum Stop {
     Changed,
+    /// Perhaps changed; twice in a row counts as such.
+    Odd(Failure),
     Failed(Failure),
 }
 
@@ -72,25 +74,28 @@ impl KodoSource {
         let bases = bases.map_err(|f| self.explain(&f, "it cannot be downloaded"))?;
         let mut partial = Partial::default();
         let mut tries = self.client.pace().tries();
+        let mut odd_before = false;
         loop {
             let turn = tries.begin().await;
             partial.prepare();
             let before = partial.bytes.len();
             let base = &bases[tries.failed_so_far() as usize % bases.len()];
-            match self.attempt(object, &range, way, base, &mut partial).await {
+            let (odd, failure) = match self.attempt(object, &range, way, base, &mut partial).await {
                 Ok(()) => {
                     turn.done();
                     return Ok(partial.bytes.freeze());
                 }
                 Err(Stop::Changed) => return Err(ReadError::Changed),
-                Err(Stop::Failed(failure)) => {
-                    if partial.bytes.len() >= before + PROGRESS {
-                        tries.progress();
-                    }
-                    if let Err(failure) = tries.failed(turn, failure).await {
-                        return Err(self.why_not(object, way, failure).await);
-                    }
-                }
+                Err(Stop::Odd(_)) if odd_before => return Err(ReadError::Changed),
+                Err(Stop::Odd(failure)) => (true, failure),
+                Err(Stop::Failed(failure)) => (false, failure),
+            };
+            odd_before = odd;
+            if partial.bytes.len() >= before + PROGRESS {
+                tries.progress();
+            }
+            if let Err(failure) = tries.failed(turn, failure).await {
+                return Err(self.why_not(object, way, failure).await);
             }
         }
     }
@@ -136,6 +141,10 @@ impl KodoSource {
             Take::FromStart => partial.bytes.clear(),
             Take::Nothing => return Ok(()),
             Take::Changed => return Err(Stop::Changed),
+            Take::Odd(why) => {
+                partial.bytes.clear();
+                return Err(Stop::Odd(Failure::Nonsense { host: answer.host, why }));
+            }
             Take::Again(why) => {
                 partial.bytes.clear();
                 return Err(Failure::Nonsense { host: answer.host, why }.into());

@@ -48,7 +48,12 @@ fn of_fault(fault: &Fault) -> (ErrorKind, String) {
 
 fn of_refusal(refusal: &Refusal, about: About<'_>) -> (ErrorKind, String) {
     let text = refusal.text.to_ascii_lowercase();
-    let clock = refusal.clock_trouble().map(|c| format!("{c}, and signatures are dated; set it right"));
+    let dated = ["skew", "out of date", "request time"].iter().any(|w| text.contains(w));
+    let clock = match refusal.clock_trouble() {
+        Some(trouble) => Some(format!("{trouble}, and signatures are dated; set it right")),
+        None if dated => Some("signatures are dated: is this machine's clock right?".into()),
+        None => None,
+    };
     match refusal.code {
         _ if text.contains("accesskey") || text.contains("app is not found") => {
             (ErrorKind::Denied, format!("Kodo does not know {}; check it", whose(about)))
@@ -184,6 +189,7 @@ mod tests {
             ),
             (401, "bad token", Some(-3600), ErrorKind::Denied, "clock is 60 minutes ahead of Kodo's"),
             (403, "", Some(86_400 * 3), ErrorKind::Denied, "clock is 3 days behind Kodo's"),
+            (403, "request time is too skewed", None, ErrorKind::Denied, "is this machine's clock right"),
             (403, "not allowed", Some(2), ErrorKind::Denied, "has no permission"),
             (400, "incorrect region", None, ErrorKind::Config, "another region"),
             (573, "", None, ErrorKind::Unreachable, "slow down"),
