@@ -16,8 +16,10 @@ pub const RECORD: usize = 68;
 pub const MAX_PACK: u64 = 256 << 20;
 /// No pack holds more blobs.
 pub const MAX_BLOBS: usize = 65_536;
-/// A pack is closed when it is this large.
+/// A pack is worth closing when it is this large,
 pub const TARGET: usize = 32 << 20;
+/// and is closed at the latest when it is this large.
+pub const LIMIT: usize = 48 << 20;
 
 const MAGIC: &[u8; 8] = b"QBAKPACK";
 const END: &[u8; 8] = b"QBAKPEND";
@@ -206,9 +208,9 @@ impl Builder {
         self.bytes.len()
     }
 
-    /// Large enough to be closed.
+    /// Too large to go on.
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= TARGET || self.records.len() >= MAX_BLOBS
+        self.bytes.len() >= LIMIT || self.records.len() >= MAX_BLOBS
     }
 
     /// Appends a blob; returns its record.

@@ -1,3 +1,6 @@
 //! Floor 2: pure decisions, with `now` and the zone passed in. Nothing here does I/O or is `async`.
 
+pub mod compare;
+pub mod group;
 pub mod select;
+pub mod suspect;

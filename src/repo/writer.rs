@@ -30,6 +30,10 @@ pub enum Put {
     Known,
 }
 
+/// Packs that were open when a checkpoint began.
+#[derive(Debug)]
+pub struct OpenPacks([Option<(u32, Builder)>; 2]);
+
 /// Records that are kept in memory before they are written as an index file: about 40 MB.
 const SPILL: usize = 250_000;
 
@@ -54,6 +58,7 @@ struct State {
     packs: HashMap<u32, PackEntry>,
     next: u32,
     index_bytes: u64,
+    put_bytes: u64,
     checkpoint: u32,
 }
 
@@ -121,6 +126,7 @@ impl Writer {
             if let Some((_, record)) = state.pending.get(&(kind, hashes.id)) {
                 return known(record);
             }
+            state.put_bytes += prepared.stored() as u64 + 1;
             let State { data, metadata, pending, next, .. } = &mut *state;
             let slot = if kind.is_metadata() { metadata } else { data };
             let (number, builder) = match slot {
@@ -155,16 +161,31 @@ impl Writer {
         tokio::task::spawn_blocking(move || writer.put_blocking(kind, hashes, &plain)).await?
     }
 
-    /// Closes the open packs and waits until all are durable.
+    /// How large the open pack of data is: at [`TARGET`](crate::format::pack::TARGET) it is time for a checkpoint.
+    pub fn open_bytes(&self) -> usize {
+        self.state.lock().map_or(0, |s| s.data.as_ref().map_or(0, |(_, b)| b.len()))
+    }
+
+    /// Bytes of packs so far, those not written yet included: changes whenever a blob was stored.
+    pub fn put_bytes(&self) -> u64 {
+        self.state.lock().map_or(0, |s| s.put_bytes)
+    }
+
+    /// Closes the open packs; every blob put so far is in them or in earlier ones.
+    ///
+    /// # Errors
+    /// A worker died.
+    pub fn close_open(&self) -> Result<OpenPacks, RepoError> {
+        let mut state = self.lock()?;
+        Ok(OpenPacks([state.data.take(), state.metadata.take()]))
+    }
+
+    /// Waits until the packs that were open, and all before them, are durable.
     ///
     /// # Errors
     /// A pack could not be written.
-    pub async fn flush(&self) -> Result<(), RepoError> {
-        let open = {
-            let mut state = self.lock()?;
-            [state.data.take(), state.metadata.take()]
-        };
-        for (number, builder) in open.into_iter().flatten() {
+    async fn settle(&self, open: OpenPacks) -> Result<(), RepoError> {
+        for (number, builder) in open.0.into_iter().flatten() {
             self.queue.submit(number, builder).await?;
         }
         let done = self.queue.drain().await?;
@@ -172,12 +193,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes everything so far durable and says how far the run has come.
+    /// Makes everything put before [`Writer::close_open`] durable, and then says how far the run has come.
     ///
     /// # Errors
     /// The store failed.
-    pub async fn checkpoint(&self, record: &CheckpointRecord) -> Result<(), RepoError> {
-        self.flush().await?;
+    pub async fn checkpoint(&self, open: OpenPacks, record: &CheckpointRecord) -> Result<(), RepoError> {
+        self.settle(open).await?;
         if self.lock()?.pending.len() >= SPILL {
             self.write_index().await?;
         }
@@ -193,17 +214,23 @@ impl Writer {
     /// Names all durable packs of this run in an index file, together with packs of the group that no index names yet
     /// (of runs that were cut off).
     async fn write_index(&self) -> Result<(), RepoError> {
+        // Records whose pack is not durable yet stay where they are.
         let (pending, mut packs) = {
             let mut state = self.lock()?;
-            (std::mem::take(&mut state.pending), std::mem::take(&mut state.packs))
+            let packs = std::mem::take(&mut state.packs);
+            let pending: Vec<(u32, Record)> =
+                state.pending.values().filter(|(n, _)| packs.contains_key(n)).copied().collect();
+            (pending, packs)
         };
         let mut numbers: Vec<u32> = packs.keys().copied().collect();
         numbers.sort_unstable();
         let mut entries: Vec<PackEntry> = numbers.iter().filter_map(|n| packs.remove(n)).collect();
         let position: HashMap<u32, u32> = (0u32..).zip(&numbers).map(|(i, n)| (*n, i)).collect();
         let mut records: Vec<IndexRecord> = pending
-            .into_values()
-            .filter_map(|(number, record)| Some(IndexRecord { record, pack: *position.get(&number)? }))
+            .iter()
+            .filter_map(|(number, record)| {
+                Some(IndexRecord { record: *record, pack: *position.get(number)? })
+            })
             .collect();
         self.adopt_loose(&mut entries, &mut records);
         if entries.is_empty() {
@@ -211,21 +238,24 @@ impl Writer {
         }
         let repo = self.repo.clone();
         let (nonce, sealer) = (random()?, repo.sealer().clone());
-        let (id, bytes, entries) = tokio::task::spawn_blocking(move || {
+        let (id, bytes) = tokio::task::spawn_blocking(move || {
             records.sort_unstable_by_key(IndexRecord::order);
             let mut encoder = Encoder::new(sealer, nonce, Vec::new())?;
             records.iter().try_for_each(|r| encoder.push(r))?;
-            let (id, bytes) = encoder.finish(&entries, &[])?;
-            Ok((id, bytes, entries))
+            encoder.finish(&entries, &[])
         })
         .await?
         .map_err(|e: std::io::Error| RepoError::Spool(e.to_string()))?;
-        drop(entries);
         let size = bytes.len() as u64;
         repo.store().create(&names::index(self.run.group, id), bytes).await?;
         let file = IndexFile::open(&repo, self.run.group, id, size).await?;
         self.group.add_file(Arc::new(file));
-        self.lock()?.index_bytes += size;
+        let mut state = self.lock()?;
+        // Only now that they can be found in the file.
+        for (_, record) in pending {
+            state.pending.remove(&(record.kind, record.id));
+        }
+        state.index_bytes += size;
         Ok(())
     }
 
@@ -247,7 +277,7 @@ impl Writer {
     /// # Errors
     /// The store failed.
     pub async fn seal(&self) -> Result<Vec<IndexId>, RepoError> {
-        self.flush().await?;
+        self.settle(self.close_open()?).await?;
         self.write_index().await?;
         Ok(self.group.files().iter().map(|f| f.id).collect())
     }

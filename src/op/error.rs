@@ -1,0 +1,60 @@
+//! Why an operation ended without its result, by what it means for the caller. Exit codes follow from these.
+
+use crate::repo::RepoError;
+use crate::source::SourceError;
+use crate::store::StoreError;
+use crate::store::lease::{Holder, LeaseError};
+
+/// An operation ended without its result.
+#[derive(Debug, thiserror::Error)]
+pub enum OpError {
+    /// The repository failed.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Another run or prune holds the store.
+    #[error("the store is in use{}", held(.0.as_ref()))]
+    InUse(Option<Holder>),
+    /// It was told to stop; what was stored serves the next run.
+    #[error("interrupted; what was stored serves the next run")]
+    Interrupted,
+    /// It was asked for something that makes no sense here (exit 2).
+    #[error("{0}")]
+    Usage(String),
+    /// It cannot be done (exit 1).
+    #[error("{0}")]
+    Failed(String),
+    /// It looks wrong and was refused (exit 6).
+    #[error("{0}")]
+    Refused(String),
+}
+
+fn held(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(h) => format!(": {} by process {} on {} since {}", h.what, h.pid, h.host, h.since),
+        None => String::new(),
+    }
+}
+
+impl From<StoreError> for OpError {
+    fn from(e: StoreError) -> Self {
+        Self::Repo(e.into())
+    }
+}
+
+impl From<LeaseError> for OpError {
+    fn from(e: LeaseError) -> Self {
+        match e {
+            LeaseError::Held(holder) => Self::InUse(holder),
+            LeaseError::Store(e) => e.into(),
+        }
+    }
+}
+
+impl From<tokio::task::JoinError> for OpError {
+    fn from(e: tokio::task::JoinError) -> Self {
+        Self::Repo(e.into())
+    }
+}

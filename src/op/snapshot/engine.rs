@@ -1,0 +1,508 @@
+//! The loop of a run: takes tasks, keeps downloads going, brings finished entries into order, and saves how far it has come.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::content::Contents;
+use super::fetch::{Fetched, Fetcher, unread_entry};
+use super::input::{Input, Known, Task, Tasks, done, expected_entry, named_content};
+use super::options::Options;
+use super::order::Order;
+use super::tally::Tally;
+use crate::format::pack::TARGET;
+use crate::format::records::{Begun, CheckpointRecord};
+use crate::model::content::BLOCK;
+use crate::model::entry::{Entry, State};
+use crate::model::event::{Event, Observer};
+use crate::model::id::{BlobId, ContentId, ContentKind};
+use crate::model::listed::Listed;
+use crate::op::{Cancel, OpError};
+use crate::plan::suspect::too_many_failed;
+use crate::repo::RepoError;
+use crate::repo::manifest_writer::{ManifestWriter, save_entries};
+use crate::repo::writer::Writer;
+use crate::source::ErrorKind;
+
+/// A checkpoint is taken when the open pack is full, or after this long.
+const CHECKPOINT_TIME: Duration = Duration::from_secs(30);
+/// Small objects of a local source that one worker reads in a row: so many,
+const BATCH_OBJECTS: usize = 128;
+/// and so many bytes.
+const BATCH_BYTES: u64 = 4 << 20;
+/// Entries that may be listed but not yet in the manifest before the listing has to wait.
+const MOST_WAITING: u64 = 1 << 20;
+/// So many first downloads that fail alike stop the run.
+const ALIKE: usize = 20;
+/// Pages of tasks that the join runs ahead.
+const AHEAD: usize = 2;
+
+/// How a pass over the listing ended.
+pub(super) enum End {
+    /// Everything listed is in the manifest.
+    Finished(Box<ManifestWriter>),
+    /// The listing is out of order: begin again.
+    OutOfOrder,
+}
+
+/// What a worker brings back: for each object its number and what is known of it.
+enum Outcome {
+    /// Read, or found not to be readable. The content is the one others wait for.
+    Fetched(u64, Known, Option<ContentId>, Box<Fetched>),
+    /// Expected and here, or copied.
+    Here(u64, Known, Box<Listed>, ContentId),
+    /// Expected, and not here: it must be read.
+    Absent(u64, Known, Box<Listed>, ContentId, Vec<BlobId>),
+    /// Several small ones of a local source; `None` for one that needs the careful way.
+    Batch(Vec<(u64, Known, Listed, Option<Fetched>)>),
+}
+
+/// An object that waits for another of the same content.
+struct Waiter {
+    number: u64,
+    listed: Box<Listed>,
+    known: Known,
+}
+
+/// What a pass is made of.
+pub(super) struct Parts {
+    /// The run.
+    pub writer: Arc<Writer>,
+    /// Reads objects.
+    pub fetcher: Arc<Fetcher>,
+    /// Knows what the store holds.
+    pub contents: Contents,
+    /// Is told.
+    pub observer: Arc<dyn Observer>,
+    /// Says stop.
+    pub cancel: Cancel,
+    /// What is asked for.
+    pub options: Arc<Options>,
+    /// Counts.
+    pub tally: Arc<Mutex<Tally>>,
+    /// The baseline is another snapshot than the parent.
+    pub separate: bool,
+    /// Metadata of all objects was read again.
+    pub all_details: bool,
+}
+
+/// One pass over the listing.
+pub(super) struct Engine {
+    parts: Parts,
+    input: mpsc::Receiver<Result<Tasks, OpError>>,
+    joiner: JoinHandle<()>,
+    jobs: JoinSet<Result<Outcome, OpError>>,
+    saving: JoinSet<Result<(), RepoError>>,
+    at_once: usize,
+    local: bool,
+    todo: VecDeque<(Task, Known)>,
+    /// Small objects of a local source that wait for a batch to fill.
+    batch: Vec<(u64, Known, Listed)>,
+    batch_bytes: u64,
+    listed: bool,
+    stopping: bool,
+    next: u64,
+    flowed: u64,
+    saved: (u64, u64),
+    order: Order,
+    /// Contents on their way, and who waits for each.
+    coming: HashMap<ContentId, Vec<Waiter>>,
+    manifest: ManifestWriter,
+    in_baseline: BTreeSet<u64>,
+    first: Vec<Option<ErrorKind>>,
+    failed: u64,
+    downloaded: (u64, u64),
+}
+
+impl Engine {
+    /// A pass that is ready to run.
+    pub(super) fn new(mut input: Input, parts: Parts) -> Self {
+        let local = parts.fetcher.source.blocking().is_some();
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        // A task of its own: the join is not to be cut off in the middle, and decodes while others download.
+        let joiner = tokio::spawn(async move {
+            loop {
+                let tasks = input.next().await;
+                let last = !matches!(tasks, Ok(Tasks::Some(_)));
+                if sender.send(tasks).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        Self {
+            input: receiver,
+            joiner,
+            jobs: JoinSet::new(),
+            saving: JoinSet::new(),
+            at_once: if local { cores + 1 } else { parts.options.concurrency.max(1) },
+            local,
+            todo: VecDeque::new(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            listed: false,
+            stopping: false,
+            next: 0,
+            flowed: 0,
+            saved: (0, 0),
+            order: Order::new(&parts.options.spool),
+            coming: HashMap::new(),
+            manifest: ManifestWriter::new(Arc::clone(&parts.writer)),
+            in_baseline: BTreeSet::new(),
+            first: Vec::new(),
+            failed: 0,
+            downloaded: (0, 0),
+            parts,
+        }
+    }
+
+    /// Runs to the end of the listing. Also returns how many objects were downloaded, and how many bytes.
+    ///
+    /// # Errors
+    /// The run cannot go on: the listing or the store failed, too much fails, or it was told to stop. What was stored is
+    /// saved by a checkpoint where that is possible.
+    pub(super) async fn run(mut self) -> (Result<End, OpError>, (u64, u64)) {
+        let result = self.work().await;
+        self.joiner.abort();
+        let end = match result {
+            Ok(true) => self.saved().await.map(|()| None),
+            Ok(false) => self.stop().await.map(|()| Some(End::OutOfOrder)),
+            Err(e) => {
+                // The store may be what failed: then the checkpoint fails too, and the first error is the one to tell.
+                let _ = self.stop().await;
+                Err(e)
+            }
+        };
+        let moved = self.downloaded;
+        (end.map(|end| end.unwrap_or_else(|| End::Finished(Box::new(self.manifest)))), moved)
+    }
+
+    /// Ends early: keeps what is finished.
+    async fn stop(&mut self) -> Result<(), OpError> {
+        self.stopping = true;
+        self.jobs.abort_all();
+        while let Some(outcome) = self.jobs.join_next().await {
+            if let Ok(Ok(outcome)) = outcome {
+                self.settle(outcome)?;
+            }
+        }
+        self.flow().await?;
+        self.saved().await?;
+        self.checkpoint().await?;
+        self.saved().await
+    }
+
+    /// True: finished. False: the listing is out of order.
+    async fn work(&mut self) -> Result<bool, OpError> {
+        let mut clock = tokio::time::interval(CHECKPOINT_TIME);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        clock.tick().await;
+        let mut cancel = self.parts.cancel.clone();
+        loop {
+            if cancel.is_set() {
+                return Err(OpError::Interrupted);
+            }
+            while self.jobs.len() < self.at_once
+                && let Some((task, known)) = self.todo.pop_front()
+            {
+                self.begin(task, known).await?;
+            }
+            if self.todo.is_empty() && self.jobs.len() < self.at_once {
+                self.send_batch();
+            }
+            self.flow().await?;
+            if self.parts.writer.open_bytes() >= TARGET && self.saving.is_empty() {
+                self.checkpoint().await?;
+            }
+            if self.todo.is_empty() && self.listed && self.batch.is_empty() && self.jobs.is_empty() {
+                self.flow().await?;
+                self.check_failures(true)?;
+                return Ok(true);
+            }
+            let room = self.todo.is_empty() && !self.listed && self.next - self.flowed < MOST_WAITING;
+            tokio::select! {
+                biased;
+                () = cancel.wait() => return Err(OpError::Interrupted),
+                Some(outcome) = self.jobs.join_next(), if !self.jobs.is_empty() => self.settle(outcome??)?,
+                Some(saved) = self.saving.join_next(), if !self.saving.is_empty() => saved??,
+                _ = clock.tick(), if self.saving.is_empty() => self.checkpoint().await?,
+                tasks = self.input.recv(), if room => match tasks {
+                    Some(tasks) => match tasks? {
+                        Tasks::Some(tasks) => self.receive(tasks),
+                        Tasks::OutOfOrder => return Ok(false),
+                        Tasks::End => self.listed = true,
+                    },
+                    None => return Err(OpError::Failed("the listing stopped before its end".into())),
+                },
+            }
+        }
+    }
+
+    fn receive(&mut self, tasks: VecDeque<(Task, Known)>) {
+        let size = |task: &Task| match task {
+            Task::Ready(entry) => entry.size,
+            Task::Expect(listed, ..) | Task::Fetch(listed, _) => listed.size,
+        };
+        let bytes = tasks.iter().map(|(t, _)| size(t)).sum();
+        self.parts.observer.event(Event::Total { objects: tasks.len() as u64, bytes });
+        self.todo = tasks;
+    }
+
+    /// Takes a task up: settles it at once, or gives it to a worker.
+    async fn begin(&mut self, task: Task, known: Known) -> Result<(), OpError> {
+        let number = self.next;
+        self.next += 1;
+        match task {
+            Task::Ready(entry) => self.finish(number, *entry, &known),
+            Task::Expect(listed, content, begun) => {
+                let small = matches!(content.kind(), ContentKind::Blob(_));
+                if small && self.parts.contents.present(content, listed.size).await? {
+                    return self.finish_expected(number, &listed, content, &known);
+                }
+                if let Some(waiters) = self.coming.get_mut(&content) {
+                    waiters.push(Waiter { number, listed, known });
+                    return Ok(());
+                }
+                self.coming.insert(content, Vec::new());
+                let contents = self.parts.contents.clone();
+                self.jobs.spawn(async move {
+                    let size = listed.size;
+                    if contents.present(content, size).await? || contents.copy(content, size).await? {
+                        return Ok(Outcome::Here(number, known, listed, content));
+                    }
+                    Ok(Outcome::Absent(number, known, listed, content, begun))
+                });
+                Ok(())
+            }
+            Task::Fetch(listed, begun) => {
+                self.start(number, listed, begun, known);
+                Ok(())
+            }
+        }
+    }
+
+    /// Begins to read an object, unless its content is on its way already.
+    fn start(&mut self, number: u64, listed: Box<Listed>, begun: Vec<BlobId>, known: Known) {
+        if self.local && listed.size <= BLOCK as u64 / 4 {
+            self.batch_bytes += listed.size;
+            self.batch.push((number, known, *listed));
+            if self.batch.len() >= BATCH_OBJECTS || self.batch_bytes >= BATCH_BYTES {
+                self.send_batch();
+            }
+            return;
+        }
+        // A listed etag says that two objects have one content: it is read once, the second waits for the first.
+        let content = named_content(&listed, self.parts.options.trust_etag);
+        if let Some(content) = content {
+            if let Some(waiters) = self.coming.get_mut(&content) {
+                waiters.push(Waiter { number, listed, known });
+                return;
+            }
+            self.coming.insert(content, Vec::new());
+        }
+        self.fetch(number, *listed, begun, known, content);
+    }
+
+    fn fetch(
+        &mut self,
+        number: u64,
+        listed: Listed,
+        begun: Vec<BlobId>,
+        known: Known,
+        content: Option<ContentId>,
+    ) {
+        if self.stopping {
+            return;
+        }
+        let fetcher = Arc::clone(&self.parts.fetcher);
+        self.jobs.spawn(async move {
+            let fetched = fetcher.fetch(listed, begun).await?;
+            Ok(Outcome::Fetched(number, known, content, Box::new(fetched)))
+        });
+    }
+
+    fn send_batch(&mut self) {
+        if self.batch.is_empty() || self.stopping {
+            return;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let fetcher = Arc::clone(&self.parts.fetcher);
+        self.jobs.spawn_blocking(move || {
+            let results: Vec<_> = batch.iter().map(|(_, _, l)| fetcher.fetch_small_blocking(l)).collect();
+            let pair =
+                |((n, k, l), f): ((u64, Known, Listed), Result<Option<Fetched>, OpError>)| Ok((n, k, l, f?));
+            Ok(Outcome::Batch(batch.into_iter().zip(results).map(pair).collect::<Result<_, OpError>>()?))
+        });
+    }
+
+    /// Takes a worker's result.
+    fn settle(&mut self, outcome: Outcome) -> Result<(), OpError> {
+        match outcome {
+            Outcome::Batch(batch) => {
+                for (number, known, listed, fetched) in batch {
+                    match fetched {
+                        Some(fetched) => self.fetched(number, &known, fetched)?,
+                        None => self.fetch(number, listed, Vec::new(), known, None),
+                    }
+                }
+                Ok(())
+            }
+            Outcome::Fetched(number, known, content, fetched) => {
+                let got = fetched.entry.content;
+                self.fetched(number, &known, *fetched)?;
+                content.map_or(Ok(()), |content| self.wake(content, got == Some(content)))
+            }
+            Outcome::Here(number, known, listed, content) => {
+                self.finish_expected(number, &listed, content, &known)?;
+                self.wake(content, true)
+            }
+            Outcome::Absent(number, known, listed, content, begun) => {
+                if let Some(reason) = listed.unavailable.clone() {
+                    self.finish(number, unread_entry(&listed, State::Unavailable, reason), &known)?;
+                    return self.wake(content, false);
+                }
+                let named = named_content(&listed, self.parts.options.trust_etag);
+                if named == Some(content) {
+                    // Whoever waits goes on waiting: it is now on its way from the source.
+                    self.fetch(number, *listed, begun, known, named);
+                    return Ok(());
+                }
+                self.wake(content, false)?;
+                self.start(number, listed, begun, known);
+                Ok(())
+            }
+        }
+    }
+
+    fn fetched(&mut self, number: u64, known: &Known, fetched: Fetched) -> Result<(), OpError> {
+        if fetched.downloaded > 0 || fetched.entry.state == State::Ok {
+            self.downloaded.0 += 1;
+            self.downloaded.1 += fetched.downloaded;
+        }
+        if self.first.len() < ALIKE {
+            self.first.push(fetched.failure);
+        }
+        self.finish(number, fetched.entry, known)?;
+        self.check_failures(false)
+    }
+
+    /// The content came, or did not: those who waited for it are finished, or the next of them tries.
+    fn wake(&mut self, content: ContentId, came: bool) -> Result<(), OpError> {
+        for waiter in self.coming.remove(&content).unwrap_or_default() {
+            let Waiter { number, listed, known } = waiter;
+            if came {
+                self.finish_expected(number, &listed, content, &known)?;
+            } else if let Some(reason) = listed.unavailable.clone() {
+                self.finish(number, unread_entry(&listed, State::Unavailable, reason), &known)?;
+            } else {
+                self.start(number, listed, Vec::new(), known);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_expected(
+        &mut self,
+        number: u64,
+        listed: &Listed,
+        content: ContentId,
+        known: &Known,
+    ) -> Result<(), OpError> {
+        let entry = expected_entry(listed, content, known, self.parts.all_details);
+        self.finish(number, entry, known)
+    }
+
+    fn finish(&mut self, number: u64, entry: Entry, known: &Known) -> Result<(), OpError> {
+        if matches!(entry.state, State::Failed | State::Vanished) {
+            self.failed += u64::from(entry.state == State::Failed);
+            let reason = entry.reason.clone().unwrap_or_default();
+            self.parts.observer.event(Event::Failed { key: entry.key.clone(), reason });
+        }
+        self.parts.observer.event(Event::Advance { objects: 1, bytes: entry.size });
+        if self.parts.separate && known.baseline.is_some() {
+            self.in_baseline.insert(number);
+        }
+        self.order.put(number, done(entry, known, self.parts.separate))
+    }
+
+    fn tally(&self) -> Result<MutexGuard<'_, Tally>, OpError> {
+        self.parts.tally.lock().map_err(|_| OpError::Failed("a worker stopped while it counted".into()))
+    }
+
+    /// Brings what is in order into the manifest.
+    async fn flow(&mut self) -> Result<(), OpError> {
+        while let Some(done) = self.order.take()? {
+            let in_baseline = self.in_baseline.remove(&self.flowed);
+            self.flowed += 1;
+            self.tally()?.entry(&done, in_baseline)?;
+            self.manifest.push(&done.entry).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops a run that is worth nothing: an expired domain must not become the latest snapshot.
+    fn check_failures(&self, end: bool) -> Result<(), OpError> {
+        if self.stopping {
+            return Ok(());
+        }
+        if let Some(Some(first)) = self.first.first()
+            && self.first.len() >= ALIKE
+            && self.first.iter().all(|f| *f == Some(*first))
+        {
+            return Err(OpError::Failed(format!(
+                "the first {ALIKE} downloads all failed alike, so the run was stopped; look at the reasons above, mend the cause and run it again"
+            )));
+        }
+        if (end || self.listed) && too_many_failed(&self.parts.options.guard, self.failed, self.next) {
+            let (failed, all) = (self.failed, self.next);
+            return Err(OpError::Failed(format!(
+                "{failed} of {all} objects could not be read, more than guard.max_failed allows, so the run was stopped; look at the reasons above, mend the cause and run it again"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Saves how far the run has come. What is to be saved is gathered before the packs are closed: everything it names
+    /// lies in them. Making it durable goes on beside the work.
+    async fn checkpoint(&mut self) -> Result<(), OpError> {
+        let now = (self.next, self.parts.writer.put_bytes());
+        if now == self.saved {
+            return Ok(());
+        }
+        self.saved = now;
+        let begun = self.begun();
+        let segments = self.manifest.take_closed();
+        let mut waiting: Vec<_> = self.manifest.save_open().await?.into_iter().collect();
+        let mut entries: Vec<&Entry> = self.order.waiting().filter(|e| e.state == State::Ok).collect();
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        waiting.extend(save_entries(&self.parts.writer, &entries).await?);
+        let record = CheckpointRecord { segments, waiting, begun };
+        let writer = Arc::clone(&self.parts.writer);
+        let open = writer.close_open()?;
+        self.saving.spawn(async move { writer.checkpoint(open, &record).await });
+        Ok(())
+    }
+
+    /// Waits for a checkpoint that is being written.
+    async fn saved(&mut self) -> Result<(), OpError> {
+        while let Some(saved) = self.saving.join_next().await {
+            saved??;
+        }
+        Ok(())
+    }
+
+    fn begun(&self) -> Vec<Begun> {
+        let Ok(mut all) = self.parts.fetcher.begun.lock() else { return Vec::new() };
+        let fresh = |p: &mut super::fetch::Progress| {
+            let from = p.saved;
+            p.saved = p.object.blocks.len();
+            let blocks = p.object.blocks.get(from..).unwrap_or_default().to_vec();
+            (!blocks.is_empty()).then(|| Begun { from: from as u64, blocks, ..p.object.clone() })
+        };
+        all.values_mut().filter_map(fresh).collect()
+    }
+}

@@ -1,0 +1,100 @@
+//! What the scenario tests share.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use qbak::model::clock::SystemClock;
+use qbak::model::entry::Entry;
+use qbak::model::event::{Event, Observer};
+use qbak::op::Cancel;
+use qbak::op::snapshot::{Context, Options};
+use qbak::repo::Repository;
+use qbak::repo::blobs::{BlobReader, Groups};
+use qbak::repo::manifest_reader::{ManifestReader, Span};
+use qbak::source::Source;
+use qbak::source::folder::FolderSource;
+use qbak::store::Store;
+
+/// Keeps every event.
+#[derive(Default)]
+pub struct Recorder(pub Mutex<Vec<Event>>);
+
+impl Observer for Recorder {
+    fn event(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+/// Writes a file and the folders above it.
+pub fn write(root: &Path, name: &str, bytes: impl AsRef<[u8]>) {
+    let path = root.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// A new store in a folder.
+pub async fn new_store(folder: &Path) -> Repository {
+    std::fs::create_dir_all(folder).unwrap();
+    Repository::init(Store::local(folder).unwrap(), qbak::model::time::Timestamp::from_seconds(1), "test")
+        .await
+        .unwrap()
+}
+
+/// A folder as a source.
+pub fn folder(path: &Path) -> Arc<dyn Source> {
+    Arc::new(
+        FolderSource::open(
+            path,
+            &std::env::temp_dir(),
+            Arc::new(SystemClock),
+            Arc::new(qbak::model::event::Silent),
+        )
+        .unwrap(),
+    )
+}
+
+/// A run's context.
+pub fn context(repo: &Repository, source: Arc<dyn Source>) -> Context {
+    Context {
+        repo: repo.clone(),
+        source,
+        clock: Arc::new(SystemClock),
+        observer: Arc::new(Recorder::default()),
+        cancel: Cancel::never(),
+    }
+}
+
+/// Options with temporary files in the system's folder.
+pub fn options() -> Options {
+    Options::new(std::env::temp_dir())
+}
+
+/// The entries of the newest snapshot.
+pub async fn entries(repo: &Repository) -> Vec<Entry> {
+    let snapshots = repo.snapshots().await.unwrap();
+    let last = snapshots.finished.last().unwrap();
+    let groups = Arc::new(Groups::new(repo).await.unwrap());
+    let blobs = BlobReader::new(repo, groups, last.group, &last.needs);
+    ManifestReader::new(blobs, last.name, &last.manifest, Span::all()).collect().await.unwrap()
+}
+
+/// The bytes of an entry.
+pub async fn bytes(repo: &Repository, entry: &Entry) -> Vec<u8> {
+    let snapshots = repo.snapshots().await.unwrap();
+    let last = snapshots.finished.last().unwrap();
+    let groups = Arc::new(Groups::new(repo).await.unwrap());
+    let blobs = BlobReader::new(repo, groups, last.group, &last.needs);
+    let mut out = Vec::new();
+    for id in blobs.blocks(entry.content.unwrap(), entry.size).await.unwrap() {
+        out.extend(blobs.read(qbak::format::pack::BlobKind::Data, &id).await.unwrap());
+    }
+    out
+}
