@@ -105,7 +105,8 @@ fn object(request: &Request, opened: Opened, actions: &[Action]) -> std::io::Res
     reply.set(CONTENT_TYPE, mime::UNKNOWN);
     reply.set(CONTENT_TYPE, &mime);
     for (name, value) in &object.meta {
-        if let Ok(name) = HeaderName::try_from(format!("x-qn-meta-{name}")) {
+        let name = name.strip_prefix('!').map_or_else(|| format!("x-qn-meta-{name}"), str::to_owned);
+        if let Ok(name) = HeaderName::try_from(name) {
             reply.set(name, value);
         }
     }

@@ -249,7 +249,9 @@ fn class_name(class: u32) -> &'static str {
 
 /// The service's rules for names and sizes of custom metadata.
 pub(super) fn metadata_fits(meta: &BTreeMap<String, String>) -> bool {
+    // A name that begins with `!` sets a header of that name in downloads.
     let name_ok = |n: &String| {
+        let n = n.strip_prefix('!').unwrap_or(n);
         !n.is_empty()
             && n.len() <= 50
             && n.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
