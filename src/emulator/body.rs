@@ -13,8 +13,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 
-use super::faults::Framing;
 use super::reply::{Payload, Reply};
+use super::rules::Framing;
 
 /// A body on its way out.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;

@@ -12,12 +12,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::body::{Body, response};
-use super::faults::{Action, Seen};
 use super::inject::{self, Before};
 use super::log::Record;
 use super::reply::Reply;
 use super::request::{Received, Request};
 use super::route::{Kind, Role};
+use super::rules::{Action, Seen};
 use super::state::State;
 use super::{batch, download, list, list_v2, ops, uc, upload_form, upload_v1, upload_v2};
 use crate::kodo::encode;
@@ -165,6 +165,7 @@ async fn carry_out(
         Kind::Download => download::serve(state, request, actions).await,
         Kind::Query if request.path != "/regions" => Ok(uc::query(state, request)),
         Kind::Upload => return upload(state, request, body).await,
+        Kind::Unknown => Err(Reply::error(404, "no such method")),
         _ => {
             let bytes = body.all(MANAGEMENT_BODY).await?;
             super::auth::management(state, request, &bytes)?;
@@ -176,7 +177,7 @@ async fn carry_out(
                 Kind::List => list_v2::serve(state, request, actions).await,
                 Kind::Batch => batch::serve(state, &bytes).await,
                 Kind::Stat | Kind::Change | Kind::Delete => ops::serve(state, request).await,
-                _ => Err(Reply::error(404, "no such method")),
+                Kind::Download | Kind::Upload | Kind::Unknown => Err(Reply::error(404, "no such method")),
             }
         }
     };

@@ -11,11 +11,11 @@ use http::header::{
 
 use super::body::file_payload;
 use super::catalog::{Data, Lookup, Opened};
-use super::faults::Action;
 use super::inject;
 use super::reply::{Payload, Reply};
 use super::request::Request;
 use super::route::{Kind, Role};
+use super::rules::Action;
 use super::state::{State, blocking};
 use super::{auth, mime};
 use crate::model::time::Timestamp;

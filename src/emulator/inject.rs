@@ -4,9 +4,9 @@ use http::header::{CONTENT_ENCODING, ETAG, HeaderName, HeaderValue, LOCATION};
 
 use super::body::{Cut, Twist, read_at};
 use super::etag::{self, Blocks};
-use super::faults::{Action, Seen};
 use super::gzip;
 use super::reply::{Payload, Reply};
+use super::rules::{Action, Seen};
 
 /// What becomes of a request before anything is done.
 pub(super) enum Before {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::config::MarkerReading;
-use super::faults::{Action, NextMarker};
 use super::object::Object;
 use super::reply::Reply;
 use super::request::Request;
+use super::rules::{Action, NextMarker};
 use super::state::{State, blocking};
 use crate::kodo::encode;
 

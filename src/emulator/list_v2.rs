@@ -6,10 +6,10 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::json;
 
-use super::faults::{Action, NextMarker};
 use super::list::{Ask, EMPTY_RECORD, Entry, huge};
 use super::reply::{Payload, Reply};
 use super::request::Request;
+use super::rules::{Action, NextMarker};
 use super::state::{State, blocking};
 
 /// How many lines are made at a time.

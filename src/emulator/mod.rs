@@ -4,7 +4,7 @@
 //! service.rs      start, stop, addresses        conn.rs    one request in, one reply out
 //! config.rs       what is served, and how       request.rs the request exactly as received
 //! route.rs        which request is what         reply.rs, body.rs  what goes back
-//! auth.rs         signatures                    faults.rs, inject.rs  what tests break on purpose
+//! auth.rs         signatures                    faults.rs, rules.rs, inject.rs  what tests break on purpose
 //! catalog.rs      the bucket: memory.rs, folder.rs (with paths.rs, journal.rs), spool.rs, object.rs
 //! list*.rs  ops.rs  batch.rs  uc.rs  download.rs  upload_*.rs  policy.rs  vars.rs  create.rs   the calls
 //! ```
@@ -40,6 +40,7 @@ mod policy;
 mod reply;
 mod request;
 mod route;
+mod rules;
 mod service;
 mod spool;
 mod state;
@@ -51,11 +52,12 @@ mod vars;
 
 pub use catalog::{Allow, Catalog, Data, Listing, Lookup, Opened, PutOutcome, any};
 pub use config::{Backing, Config, EtagReading, MarkerReading};
-pub use faults::{Action, Faults, Framing, NextMarker, Rule, Seen};
+pub use faults::Faults;
 pub use folder::Folder;
 pub use log::{Counts, Record};
 pub use memory::Memory;
 pub use object::{Object, Restore};
 pub use route::{Kind, Role};
+pub use rules::{Action, Framing, NextMarker, Rule, Seen};
 pub use service::{Service, StartError};
 pub use spool::{Content, Spool, Stored};
