@@ -1,5 +1,10 @@
 //! What the scenario tests share.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part; a helper that fails is a test that fails"
+)]
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
