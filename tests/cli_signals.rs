@@ -1,6 +1,7 @@
 //! Signals, in a process of their own: the first is passed on, the second ends it, and one that the parent had
 //! ignored stays ignored.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a test that fails")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
