@@ -347,6 +347,50 @@ fn links_swapped_in_while_writing_are_not_followed() {
     assert_ne!(fs::metadata(outside.join("e")).unwrap().permissions().mode() & 0o777, 0o711);
 }
 
+/// A second name of a file outside: its contents, mode and mtime are left alone.
+#[test]
+fn files_with_other_names_are_replaced_not_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let victim = dir.path().join("victim");
+    fs::write(&victim, "safe").unwrap();
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
+    let target = target(&dir.path().join("in"), OVER);
+    fs::hard_link(&victim, dir.path().join("in/f")).unwrap();
+    let meta = Meta { mode: Some(0o777), mtime: Some(Timestamp::from_seconds(1)) };
+    assert_eq!(target.compare(b"f", 4, &etag(b"safe"), &PLAIN).unwrap(), Existing::Same { meta: true });
+    assert_eq!(target.compare(b"f", 4, &etag(b"safe"), &meta).unwrap(), Existing::Differs);
+    assert_eq!(target.set_meta(b"f", &meta).unwrap_err().kind, TargetErrorKind::InTheWay);
+    target.write(b"f", b"ours", &meta).unwrap();
+    assert_eq!(fs::read(&victim).unwrap(), b"safe");
+    assert_eq!(fs::metadata(&victim).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read(dir.path().join("in/f")).unwrap(), b"ours");
+}
+
+/// The last ticket is of the deepest of very many folders; then all of them are finished at once.
+#[test]
+fn very_deep_folders_are_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = target(dir.path(), NEW);
+    let path = vec!["d"; 2_000].join("/");
+    let meta = Meta { mode: Some(0o750), mtime: Some(Timestamp::from_seconds(3)) };
+    let mut stack = FolderStack::new(&target);
+    for end in (1..=path.len()).step_by(2) {
+        stack.folder(&path.as_bytes()[..end], &meta).unwrap();
+    }
+    let file = format!("{path}/f");
+    let ticket = stack.ticket(file.as_bytes());
+    target.write(file.as_bytes(), b"x", &PLAIN).unwrap();
+    let failures = stack.finish();
+    // On a thread with the usual, small stack.
+    std::thread::spawn(move || drop(ticket)).join().unwrap();
+    assert_eq!(failures, []);
+    let listed = list(&source(dir.path()));
+    assert_eq!(listed.len(), 2_001);
+    let folders = listed.iter().filter(|l| l.kind == Kind::Folder);
+    assert!(folders.clone().all(|l| l.attributes.mode == Some(0o750)));
+    assert!(folders.clone().all(|l| l.put_time == Some(Timestamp::from_seconds(3))));
+}
+
 #[test]
 fn no_half_file_under_a_final_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use super::temporary::set;
-use super::{FolderTarget, Meta, Result, checked, named};
+use super::{FolderTarget, Meta, Result, checked, in_the_way, named};
 use crate::model::content::{BLOCK, content_id, sha1};
 use crate::model::id::ContentId;
 use crate::source::folder::open::open_path;
@@ -53,15 +53,25 @@ impl FolderTarget {
         }
         let mode = meta.mode.is_none_or(|mode| mode & 0o1777 == permissions(&stat));
         let mtime = meta.mtime.is_none_or(|mtime| mtime == stamp.put_time());
-        Ok(Existing::Same { meta: mode && mtime })
+        // The other names of a file may be outside the target: it is replaced rather than changed.
+        Ok(if stat.st_nlink > 1 && !(mode && mtime) {
+            Existing::Differs
+        } else {
+            Existing::Same { meta: mode && mtime }
+        })
     }
 
-    /// Gives a file that is there its mode and mtime.
+    /// Gives a file that is there its mode and mtime, unless it has other names, which may be outside the target.
     pub fn set_meta(&self, path: &[u8], meta: &Meta) -> Result<()> {
         checked(path)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let done = open_path(self.0.root.as_fd(), path, flags).and_then(|file| set(&file, meta));
-        done.map_err(|e| named(path, &e.into()))
+        let failed = |e: Errno| named(path, &e.into());
+        let file = open_path(self.0.root.as_fd(), path, flags).map_err(failed)?;
+        let stat = rustix::fs::fstat(&file).map_err(failed)?;
+        if file_type(&stat) != FileType::RegularFile || stat.st_nlink > 1 {
+            return Err(named(path, &in_the_way("no file, or one with other names,")));
+        }
+        set(&file, meta).map_err(failed)
     }
 }
 
