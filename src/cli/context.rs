@@ -9,6 +9,7 @@ use super::env::Env;
 use super::interrupt::Heard;
 use crate::model::clock::Clock;
 use crate::model::event::{Event, Observer};
+use crate::op::Cancel;
 use crate::render::output::{Color, Options, Output};
 use crate::render::progress::Progress;
 
@@ -27,6 +28,8 @@ pub struct Context {
     pub global: Global,
     /// The signal that asked to stop, if one did.
     pub heard: Heard,
+    /// Tells an operation to stop.
+    pub cancel: Cancel,
 }
 
 impl Context {
@@ -37,9 +40,10 @@ impl Context {
         clock: Arc<dyn Clock>,
         out: Arc<Output>,
         heard: Heard,
+        cancel: Cancel,
     ) -> Self {
         let observer = Arc::new(Progress::new(out.clone()));
-        Self { env, clock, out, observer, global, heard }
+        Self { env, clock, out, observer, global, heard, cancel }
     }
 
     /// Reads the configuration, and says what in it means nothing to this version.

@@ -20,6 +20,7 @@ pub mod places;
 pub mod prune;
 pub mod restore;
 pub mod run;
+pub mod session;
 pub mod snapshot;
 pub mod stats;
 pub mod verify;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::model::clock::SystemClock;
+use crate::op::Cancel;
 use crate::render::output::Output;
 use env::{Env, SystemEnv};
 use exit::Exit;
@@ -51,7 +53,9 @@ pub fn main() -> ExitCode {
     };
     let exit = runtime.block_on(async {
         let said = out.clone();
+        let (stop, cancel) = Cancel::pair();
         let first = move |signal: interrupt::Signal| {
+            stop.stop();
             said.aside(format_args!(
                 "{}: what is stored so far is being kept; once more ends it at once",
                 signal.name()
@@ -59,7 +63,7 @@ pub fn main() -> ExitCode {
         };
         // Without signal handlers the process still ends by them, only less gently.
         let heard = interrupt::listen(first).unwrap_or_default();
-        run::run(cli, env, Arc::new(SystemClock), out.clone(), heard).await
+        run::run(cli, env, Arc::new(SystemClock), out.clone(), heard, cancel).await
     });
     // A blocked read of a dead disk or network must not hold up the end.
     runtime.shutdown_background();

@@ -16,8 +16,9 @@ use super::interrupt::Heard;
 use super::{completions, places};
 use crate::model::clock::Clock;
 use crate::model::url::BadLocation;
+use crate::op::Cancel;
 use crate::render::output::{Options, Output, OutputError};
-use crate::render::words::Problem;
+use crate::render::words::{INTERRUPTED, Problem};
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -117,15 +118,35 @@ pub fn end(out: &Output, result: Result<Exit, Failure>) -> Exit {
 }
 
 fn exit_of(code: u8) -> Exit {
-    let all = [Exit::Usage, Exit::Partial, Exit::Damage, Exit::Busy, Exit::Suspicious];
-    all.into_iter().find(|e| e.code() == code).unwrap_or(Exit::Failed)
+    let ordinary = [Exit::Usage, Exit::Partial, Exit::Damage, Exit::Busy, Exit::Suspicious];
+    let signals = [Exit::HungUp, Exit::Interrupted, Exit::Terminated];
+    let mut all = ordinary.into_iter().chain(signals);
+    all.find(|e| e.code() == code).unwrap_or(Exit::Failed)
 }
 
 /// Runs a parsed command.
-pub async fn run(cli: Cli, env: Arc<dyn Env>, clock: Arc<dyn Clock>, out: Arc<Output>, heard: Heard) -> Exit {
-    let context = Context::new(cli.global, env, clock, out.clone(), heard);
-    let result = dispatch(&context, cli.command).await;
+pub async fn run(
+    cli: Cli,
+    env: Arc<dyn Env>,
+    clock: Arc<dyn Clock>,
+    out: Arc<Output>,
+    heard: Heard,
+    cancel: Cancel,
+) -> Exit {
+    let context = Context::new(cli.global, env, clock, out.clone(), heard.clone(), cancel);
+    let result = dispatch(&context, cli.command).await.map_err(|failure| signalled(failure, &heard));
     end(&out, result)
+}
+
+/// An interrupted operation ends with the code of the signal that interrupted it.
+fn signalled(mut failure: Failure, heard: &Heard) -> Failure {
+    if let Failure::Problem(problem) = &mut failure
+        && problem.kind == INTERRUPTED
+        && let Some(signal) = heard.signal()
+    {
+        problem.code = Exit::from(signal).code();
+    }
+    failure
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> {
@@ -133,6 +154,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Completions(args) => {
             completions::run(&args, &context.out).map(|()| Exit::Done).map_err(Into::into)
         }
+        Command::Snapshot(args) => args.run(context).await,
         _ => Err(Problem::usage("this command is not part of this version yet").into()),
     }
 }

@@ -1,7 +1,14 @@
-//! `qbak snapshot`: its arguments.
+//! `qbak snapshot`: its arguments, and how it is run.
 
 use super::args;
+use super::context::Context;
+use super::exit::Exit;
+use super::run::Failure;
+use super::session::Session;
+use crate::format::records::{Completeness, RunKind};
 use crate::model::duration::CalendarDuration;
+use crate::op::snapshot::{self, Options, Report};
+use crate::render::snapshot as show;
 
 /// Store the source's present state
 #[derive(Debug, Clone, clap::Args)]
@@ -51,8 +58,44 @@ fn exact(text: &str) -> Result<std::time::Duration, String> {
 }
 
 impl Args {
+    /// Makes a snapshot and says what it holds.
+    pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let session = Session::new(context)?;
+        let repo = session.open().await?;
+        let source = session.source(&repo).await?;
+        let kind = match (self.full, self.incremental) {
+            (true, _) => Some(RunKind::Full),
+            (_, true) => Some(RunKind::Incremental),
+            _ => None,
+        };
+        let options = Options {
+            kind,
+            redownload: self.redownload,
+            tags: self.tags,
+            dry_run: self.dry_run,
+            new_source: self.new_source,
+            ..session.snapshot_options()
+        };
+        let work = snapshot::Context {
+            repo,
+            source,
+            clock: context.clock.clone(),
+            observer: context.observer.clone(),
+            cancel: context.cancel.clone(),
+        };
+        let report = snapshot::snapshot(&work, options).await?;
+        show::report(&report, &context.out)?;
+        Ok(exit(&report))
+    }
+
     pub(super) fn later(&self) -> Option<&'static str> {
         let wait = self.wait.is_some().then_some("--wait");
         wait.or_else(|| self.prune.then_some("--prune"))
     }
+}
+
+fn exit(report: &Report) -> Exit {
+    let suspect = if report.suspect.is_some() { Exit::Suspicious } else { Exit::Done };
+    let partial = if report.state == Completeness::Partial { Exit::Partial } else { Exit::Done };
+    Exit::of_several([suspect, partial])
 }

@@ -1,19 +1,25 @@
 //! Does a new snapshot look like a disaster at the source? Contract: `docs/cli.md`, *suspect*.
 
-/// The limits of `[guard]`, as fractions.
-#[derive(Debug, Clone, Copy, PartialEq)]
+use crate::model::share::Share;
+
+/// `[guard]`: when a run looks wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guard {
-    /// More than this part of the objects gone.
-    pub max_removed: f64,
-    /// More than this part overwritten.
-    pub max_changed: f64,
-    /// More than this part failing stops the run.
-    pub max_failed: f64,
+    /// More than this share gone: suspect.
+    pub max_removed: Share,
+    /// More than this share overwritten: suspect.
+    pub max_changed: Share,
+    /// More than this share failing: the run stops.
+    pub max_failed: Share,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { max_removed: 0.3, max_changed: 0.8, max_failed: 0.1 }
+        Self {
+            max_removed: Share::percent(30),
+            max_changed: Share::percent(80),
+            max_failed: Share::percent(10),
+        }
     }
 }
 
@@ -33,15 +39,13 @@ const FEW: u64 = 10;
 
 /// Why the snapshot is suspect, if it is.
 pub fn judge(guard: &Guard, d: &Difference) -> Option<String> {
-    #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
-    let above = |n: u64, limit: f64| n as f64 > d.had as f64 * limit;
     if d.had > 0 && d.gone == d.had {
         return Some(format!("all {} objects are gone", d.had));
     }
-    if d.gone >= FEW && above(d.gone, guard.max_removed) {
+    if d.gone >= FEW && guard.max_removed.is_exceeded(d.gone, d.had) {
         return Some(format!("{} of {} objects are gone", d.gone, d.had));
     }
-    if d.overwritten >= FEW && above(d.overwritten, guard.max_changed) {
+    if d.overwritten >= FEW && guard.max_changed.is_exceeded(d.overwritten, d.had) {
         return Some(format!("{} of {} objects are overwritten", d.overwritten, d.had));
     }
     None
@@ -49,9 +53,7 @@ pub fn judge(guard: &Guard, d: &Difference) -> Option<String> {
 
 /// Whether so many failures mean that the run is worth nothing: more than the allowed part, and at least ten.
 pub fn too_many_failed(guard: &Guard, failed: u64, of: u64) -> bool {
-    #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
-    let above = failed as f64 > of as f64 * guard.max_failed;
-    failed >= FEW && above
+    failed >= FEW && guard.max_failed.is_exceeded(failed, of)
 }
 
 #[cfg(test)]

@@ -5,5 +5,6 @@ pub mod human;
 pub mod json;
 pub mod output;
 pub mod progress;
+pub mod snapshot;
 pub mod table;
 pub mod words;

@@ -7,9 +7,13 @@ use serde::Serialize;
 use super::human::clean;
 use super::json::KeyField;
 use super::output::{Output, OutputError, Paint};
+use crate::format::FormatError;
 use crate::model::key::Key;
+use crate::op::OpError;
 use crate::plan::select::Refusal;
+use crate::repo::RepoError;
 use crate::source::{ErrorKind, SourceError};
+use crate::store::StoreErrorKind;
 
 /// A failure, ready to be said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +132,60 @@ impl From<SourceError> for Problem {
             ErrorKind::Protocol => (1, "protocol", None),
             ErrorKind::Config => (2, "config", None),
             ErrorKind::Other => (1, "source", None),
+        };
+        let problem = Self::new(code, kind, &e);
+        match hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }
+    }
+}
+
+/// The kind of an operation that was told to stop; its exit code is the signal's.
+pub const INTERRUPTED: &str = "interrupted";
+
+impl From<OpError> for Problem {
+    fn from(e: OpError) -> Self {
+        match e {
+            OpError::Repo(e) => e.into(),
+            OpError::Source(e) => e.into(),
+            OpError::InUse(_) => {
+                Self::new(5, "in_use", &e).hint("wait until it ends; nothing needs to be unlocked")
+            }
+            OpError::Interrupted => Self::new(130, INTERRUPTED, &e),
+            OpError::Usage(_) => Self::usage(&e),
+            OpError::Failed(_) => Self::new(1, "failed", &e),
+            OpError::Refused(_) => Self::new(6, "refused", &e),
+        }
+    }
+}
+
+impl From<RepoError> for Problem {
+    fn from(e: RepoError) -> Self {
+        let (code, kind, hint) = match &e {
+            RepoError::NoStore(_) => (1, "no_store", Some("run `qbak init`; or is the disk not mounted?")),
+            RepoError::StoreExists(_) => (1, "store_exists", None),
+            RepoError::Store(s) => match s.kind {
+                StoreErrorKind::Full => (
+                    1,
+                    "disk_full",
+                    Some("make room (`qbak prune` can) and run it again; earlier snapshots are as they were"),
+                ),
+                StoreErrorKind::Denied => {
+                    (1, "store_denied", Some("check the folder's owner and whether it is mounted read-only"))
+                }
+                _ => (1, "store", None),
+            },
+            RepoError::File { error: FormatError::Newer { .. }, .. } => (1, "newer_format", None),
+            RepoError::Fenced(_) => (1, "fenced", None),
+            RepoError::Spool(_) => (1, "temporary_files", Some("TMPDIR names another folder for them")),
+            RepoError::System(_) => (1, "system", None),
+            RepoError::Collision { .. } => (1, "collision", None),
+            _ => (
+                4,
+                "damage",
+                Some("`qbak verify --data` names what is harmed; the next `qbak snapshot` stores it again"),
+            ),
         };
         let problem = Self::new(code, kind, &e);
         match hint {

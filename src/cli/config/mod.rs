@@ -17,8 +17,8 @@ use std::path::PathBuf;
 pub use load::load;
 
 use crate::model::duration::CalendarDuration;
-use crate::model::share::Share;
 use crate::model::url::Location;
+pub use crate::plan::suspect::Guard;
 
 /// What the command line says that the configuration also could.
 #[derive(Debug, Clone, Default)]
@@ -241,17 +241,6 @@ pub struct Limits {
     pub download_rate: Option<u64>,
     /// Requests a second.
     pub requests_per_second: Option<u32>,
-}
-
-/// `[guard]`: when a run looks wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Guard {
-    /// More than this share gone: suspect.
-    pub max_removed: Share,
-    /// More than this share overwritten: suspect.
-    pub max_changed: Share,
-    /// More than this share failing: the run stops.
-    pub max_failed: Share,
 }
 
 /// `[hooks]`: commands around a run.

@@ -55,7 +55,7 @@ fn run_words(line: &str) -> (u8, String, String) {
             let out = Arc::new(open(context::options(&cli.global, env.as_ref())));
             let clock = Arc::new(FixedClock(Timestamp::from_seconds(0)));
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(run(cli, env, clock, out, Heard::default()))
+            runtime.block_on(run(cli, env, clock, out, Heard::default(), Cancel::never()))
         }
     };
     (exit.code(), stdout.text(), stderr.text())
