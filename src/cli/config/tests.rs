@@ -1,5 +1,6 @@
 //! The configuration from files, profiles, variables and flags; and every way it can be wrong.
 
+use crate::model::share::Share;
 use std::path::Path;
 
 use super::*;
