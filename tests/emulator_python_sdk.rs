@@ -28,7 +28,7 @@ fn run(command: &mut Command) -> Result<String, String> {
 fn python() -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{PACKAGE}"));
     let (python, ready) = (folder.join("bin/python3"), folder.join("ready"));
-    if !ready.exists() {
+    if !ready.exists() || !python.exists() {
         run(Command::new("python3").arg("-m").arg("venv").arg("--clear").arg(&folder))?;
         run(Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "20"])

@@ -112,7 +112,7 @@ impl Folder {
         match OpenOptions::new().read(true).custom_flags(no_follow).open(self.root.join(path)) {
             Ok(f) => Ok(Some(f)),
             Err(e) if gone(&e) => Ok(None),
-            Err(e) => Err(e),
+            Err(e) => Err(io::Error::new(e.kind(), format!("{key}: {e}"))),
         }
     }
 
@@ -294,7 +294,7 @@ impl Catalog for Folder {
                 Lookup::Slow => {}
             }
         }
-        Err(io::Error::other(format!("{key}: the file does not stop changing")))
+        Err(io::Error::other(format!("{key}: the file does not stop changing, or its bytes were removed")))
     }
 
     fn try_open(&self, key: &str) -> io::Result<Lookup> {

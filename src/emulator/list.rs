@@ -124,7 +124,7 @@ impl Ask {
 
     /// Another marker than the one asked with, which goes on at the same place.
     pub(super) fn resume_here(&self) -> String {
-        encode::b64u(json!({ "c": self.round + 1, "k": self.from }).to_string())
+        encode::b64u(json!({ "c": self.round.saturating_add(1), "k": self.from }).to_string())
     }
 
     /// The page that is asked for.

@@ -106,9 +106,12 @@ impl Service {
         Ok(service)
     }
 
-    /// Stops: connections are closed where they stand.
-    pub fn stop(self) {
-        drop(self);
+    /// Stops: connections are closed where they stand. Of a service on a runtime of its own nothing is left when this
+    /// returns; one on the caller's runtime ends as soon as that gets to it.
+    pub fn stop(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+        }
     }
 
     /// The URL for management calls and uploads (`uc`, `rs`, `rsf`, `up`), without a slash at the end.

@@ -69,6 +69,16 @@ fn the_query_names_every_address() {
 }
 
 #[test]
+fn bound_to_every_interface_it_goes_by_the_name_it_is_called() {
+    let s = memory(|c| c.addr = "0.0.0.0:0".parse().unwrap());
+    let port = s.addr().port();
+    let at = format!("127.0.0.1:{port}");
+    let text = "GET /v4/query?ak=ak&bucket=bkt HTTP/1.1\r\nHost: some.name:1\r\nConnection: close\r\n\r\n";
+    let answer = crate::raw::exchange(&at, text.as_bytes()).unwrap();
+    assert_eq!(answer.json()["hosts"][0]["io_src"]["domains"], json!([format!("some.name:{port}")]));
+}
+
+#[test]
 fn one_address_still_downloads_objects_named_like_calls() {
     let s = memory(|_| {});
     assert_eq!(s.get("/list?bucket=bkt").error().0, 401, "no such object: the call without its signature");
