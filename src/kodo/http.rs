@@ -3,6 +3,7 @@
 //! It follows no redirect, asks for no compression, bounds every body and waits for nothing without a limit.
 //! No error repeats a query, because tokens are in there.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -253,22 +254,27 @@ impl Answer {
     }
 }
 
-/// The TLS settings: the machine's own root certificates and nothing else. Without any, plain http still works.
+/// The TLS settings, and why there can be no https, if so: the machine's own root certificates and nothing else.
+/// They are read once; without any, plain http still works.
 fn tls() -> Result<(rustls::ClientConfig, Option<String>), Fault> {
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let broken = |e: rustls::Error| Fault::BadUrl(format!("(no TLS: {e})"));
-    let builder = || {
-        let builder = rustls::ClientConfig::builder_with_provider(provider.clone());
-        builder.with_safe_default_protocol_versions().map_err(broken)
-    };
-    Ok(match builder()?.with_native_roots() {
-        Ok(config) => (config.with_no_client_auth(), None),
-        Err(error) => {
-            let none = builder()?.with_root_certificates(rustls::RootCertStore::empty());
-            let why = format!("this machine has no root certificates ({error}); install its ca-certificates");
-            (none.with_no_client_auth(), Some(why))
-        }
-    })
+    static ONCE: OnceLock<Result<(rustls::ClientConfig, Option<String>), rustls::Error>> = OnceLock::new();
+    let read = ONCE.get_or_init(|| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = || {
+            let builder = rustls::ClientConfig::builder_with_provider(provider.clone());
+            builder.with_safe_default_protocol_versions()
+        };
+        Ok(match builder()?.with_native_roots() {
+            Ok(config) => (config.with_no_client_auth(), None),
+            Err(error) => {
+                let none = builder()?.with_root_certificates(rustls::RootCertStore::empty());
+                let why =
+                    format!("this machine has no root certificates ({error}); install its ca-certificates");
+                (none.with_no_client_auth(), Some(why))
+            }
+        })
+    });
+    read.clone().map_err(|e| Fault::BadUrl(format!("(no TLS: {e})")))
 }
 
 fn tunnel(url: &str, tcp: HttpConnector) -> Result<Tunnel<HttpConnector>, Fault> {

@@ -30,9 +30,13 @@ struct Partial {
 }
 
 impl Partial {
+    fn can_go_on(&self) -> bool {
+        self.pin.as_deref().is_some_and(is_strong) && !self.bytes.is_empty()
+    }
+
     /// Keeps only what a next try can go on from: that takes an ETag to name the version by.
     fn prepare(&mut self) {
-        if !self.pin.as_deref().is_some_and(is_strong) || self.bytes.is_empty() {
+        if !self.can_go_on() {
             self.bytes.clear();
             self.pin = None;
         }
@@ -74,11 +78,10 @@ impl KodoSource {
         let bases = bases.map_err(|f| self.explain(&f, "it cannot be downloaded"))?;
         let mut partial = Partial::default();
         let mut tries = self.client.pace().tries();
-        let mut odd_before = false;
+        let (mut odd_before, mut furthest) = (false, 0);
         loop {
             let turn = tries.begin().await;
             partial.prepare();
-            let before = partial.bytes.len();
             let base = &bases[tries.failed_so_far() as usize % bases.len()];
             let (odd, failure) = match self.attempt(object, &range, way, base, &mut partial).await {
                 Ok(()) => {
@@ -91,7 +94,9 @@ impl KodoSource {
                 Err(Stop::Failed(failure)) => (false, failure),
             };
             odd_before = odd;
-            if partial.bytes.len() >= before + PROGRESS {
+            // Only a way that can be gone on counts, and each stretch of it once.
+            if partial.can_go_on() && partial.bytes.len() >= furthest + PROGRESS {
+                furthest = partial.bytes.len();
                 tries.progress();
             }
             if let Err(failure) = tries.failed(turn, failure).await {

@@ -405,6 +405,19 @@ async fn many_small_steps_are_still_a_way() {
 }
 
 #[tokio::test]
+async fn a_way_that_cannot_be_gone_on_is_no_way() {
+    for tag in [None, Some("W/\"weak\""), Some("\"strong\"")] {
+        let (server, source, object) = faulty(pattern(BLOCK), move |_, _, bytes| {
+            let reply = Reply::ok(bytes);
+            Some(tag.map_or(reply.clone(), |t| reply.header("ETag", t)).cut(M))
+        })
+        .await;
+        assert!(source.read(&object, 0..BLOCK as u64, Route::Usual).await.is_err());
+        assert!((4..=9).contains(&reads(&server).len()), "{tag:?}: {}", reads(&server).len());
+    }
+}
+
+#[tokio::test]
 async fn without_an_etag_it_starts_again() {
     for tag in [None, Some("W/\"weak\"")] {
         let bytes = pattern(M);

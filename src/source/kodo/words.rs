@@ -73,6 +73,7 @@ fn of_refusal(refusal: &Refusal, about: About<'_>) -> (ErrorKind, String) {
             ErrorKind::Config,
             "the bucket is in another region; remove rs, rsf, up and io from the configuration".into(),
         ),
+        478 => (ErrorKind::Unreachable, "the bucket's mirror origin failed to deliver it".into()),
         419 => (ErrorKind::Denied, "the account is frozen".into()),
         429 | 503 | 509 | 573 => (
             ErrorKind::Unreachable,
