@@ -76,7 +76,9 @@ fn source(service: &Service) -> KodoSource {
 }
 
 fn pattern(size: usize) -> Vec<u8> {
-    (0..size).map(|i| (i % 251) as u8).collect()
+    let mut bytes = (0..=250).collect::<Vec<u8>>().repeat(size / 251 + 1);
+    bytes.truncate(size);
+    bytes
 }
 
 async fn list(source: &KodoSource) -> Result<Vec<Listed>, SourceError> {

@@ -10,7 +10,9 @@ use crate::model::entry::run_length;
 const M: usize = 1 << 20;
 
 fn pattern(size: usize) -> Vec<u8> {
-    (0..size).map(|i| (i % 251) as u8).collect()
+    let mut bytes = (0..=250).collect::<Vec<u8>>().repeat(size / 251 + 1);
+    bytes.truncate(size);
+    bytes
 }
 
 fn ours(bytes: &[u8], sizes: &[usize], rule: Rule) -> String {

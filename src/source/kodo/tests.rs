@@ -142,7 +142,9 @@ fn download(seen: &Seen, bytes: &[u8], tag: &str) -> Reply {
 }
 
 fn pattern(size: usize) -> Vec<u8> {
-    (0..size).map(|i| (i % 251) as u8).collect()
+    let mut bytes = (0..=250).collect::<Vec<u8>>().repeat(size / 251 + 1);
+    bytes.truncate(size);
+    bytes
 }
 
 async fn listing(source: &KodoSource) -> Result<Vec<Listed>, SourceError> {
