@@ -3,8 +3,11 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::panic,
     reason = "each test file uses its own part; a helper that fails is a test that fails"
 )]
+
+pub mod bucket;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
