@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use super::group::Group;
 use super::index_file::IndexFile;
@@ -14,7 +15,7 @@ use super::repository::random;
 use super::run;
 use super::{RepoError, Repository};
 use crate::format::index::{Encoder, IndexRecord, PackEntry};
-use crate::format::pack::{BlobKind, Builder, Prepared, Record};
+use crate::format::pack::{BlobKind, Builder, Prepared, Record, TARGET};
 use crate::format::record;
 use crate::format::records::{CheckpointRecord, RunRecord, SnapshotRecord};
 use crate::model::content::Hashes;
@@ -46,6 +47,7 @@ pub struct Writer {
     queue: PackQueue,
     state: Mutex<State>,
     runtime: Handle,
+    filled: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +68,15 @@ impl Writer {
     /// A writer for a run that has begun, into `group`. Must be called within a runtime.
     pub fn new(repo: &Repository, run: RunRecord, group: Arc<Group>) -> Self {
         let queue = PackQueue::new(repo, run.group);
-        Self { repo: repo.clone(), run, group, queue, state: Mutex::default(), runtime: Handle::current() }
+        Self {
+            repo: repo.clone(),
+            run,
+            group,
+            queue,
+            state: Mutex::default(),
+            runtime: Handle::current(),
+            filled: Notify::new(),
+        }
     }
 
     /// The run.
@@ -139,6 +149,9 @@ impl Writer {
             };
             let record = builder.add(&prepared);
             pending.insert((kind, hashes.id), (*number, record));
+            if builder.len() >= TARGET {
+                self.filled.notify_one();
+            }
             if builder.is_full() { slot.take() } else { None }
         };
         if let Some((number, builder)) = full {
@@ -164,6 +177,11 @@ impl Writer {
     /// How large the open pack of data is: at [`TARGET`](crate::format::pack::TARGET) it is time for a checkpoint.
     pub fn open_bytes(&self) -> usize {
         self.state.lock().map_or(0, |s| s.data.as_ref().map_or(0, |(_, b)| b.len()))
+    }
+
+    /// Waits until a pack is worth closing. May return for a pack that has been closed since.
+    pub async fn filled(&self) {
+        self.filled.notified().await;
     }
 
     /// Bytes of packs so far, those not written yet included: changes whenever a blob was stored.

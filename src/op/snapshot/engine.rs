@@ -201,6 +201,7 @@ impl Engine {
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         clock.tick().await;
         let mut cancel = self.parts.cancel.clone();
+        let writer = Arc::clone(&self.parts.writer);
         loop {
             if cancel.is_set() {
                 return Err(OpError::Interrupted);
@@ -228,6 +229,8 @@ impl Engine {
                 () = cancel.wait() => return Err(OpError::Interrupted),
                 Some(outcome) = self.jobs.join_next(), if !self.jobs.is_empty() => self.settle(outcome??)?,
                 Some(saved) = self.saving.join_next(), if !self.saving.is_empty() => saved??,
+                // A single large object fills packs without finishing anything.
+                () = writer.filled(), if self.saving.is_empty() => {}
                 _ = clock.tick(), if self.saving.is_empty() => self.checkpoint().await?,
                 tasks = self.input.recv(), if room => match tasks {
                     Some(tasks) => match tasks? {
