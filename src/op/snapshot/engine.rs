@@ -107,6 +107,7 @@ pub(super) struct Engine {
     next: u64,
     flowed: u64,
     saved: (u64, u64),
+    total: (u64, u64),
     order: Order,
     /// Contents on their way, and who waits for each.
     coming: HashMap<ContentId, Vec<Waiter>>,
@@ -148,6 +149,7 @@ impl Engine {
             next: 0,
             flowed: 0,
             saved: (0, 0),
+            total: (0, 0),
             order: Order::new(&parts.options.spool),
             coming: HashMap::new(),
             manifest: ManifestWriter::new(Arc::clone(&parts.writer)),
@@ -249,8 +251,10 @@ impl Engine {
             Task::Ready(entry) => entry.size,
             Task::Expect(listed, ..) | Task::Fetch(listed, _) => listed.size,
         };
-        let bytes = tasks.iter().map(|(t, _)| size(t)).sum();
-        self.parts.observer.event(Event::Total { objects: tasks.len() as u64, bytes });
+        let bytes: u64 = tasks.iter().map(|(t, _)| size(t)).sum();
+        self.total.0 += tasks.len() as u64;
+        self.total.1 += bytes;
+        self.parts.observer.event(Event::Total { objects: self.total.0, bytes: self.total.1 });
         self.todo = tasks;
     }
 

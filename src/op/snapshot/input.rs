@@ -50,8 +50,8 @@ pub(super) struct Input {
     pub tally: Arc<Mutex<Tally>>,
     /// The parent snapshot.
     pub parent: Option<Cursor>,
-    /// The checkpoints of a run that was cut off.
-    pub saved: Option<Cursor>,
+    /// The checkpoints of runs that were cut off, the newest first.
+    pub saved: Vec<Cursor>,
     /// The baseline, where that is not the parent.
     pub baseline: Option<Cursor>,
     /// Large objects that were begun.
@@ -71,7 +71,7 @@ struct Joined {
     before: VecDeque<(Task, Known)>,
     listed: Listed,
     known: Known,
-    saved: Option<Entry>,
+    saved: Vec<Entry>,
 }
 
 /// A page's worth of tasks, or that there is none.
@@ -112,7 +112,7 @@ impl Input {
             if listed.failed.is_some() && listed.kind == Kind::Folder {
                 self.unread_folder = Some(listed.key.clone());
             }
-            let task = self.decide(listed, &known, saved);
+            let task = self.decide(listed, &known, &saved);
             tasks.push_back((task, known));
         }
         Ok(Tasks::Some(tasks))
@@ -124,7 +124,7 @@ impl Input {
         &mut self,
         key: Option<&Key>,
         unread: &mut VecDeque<(Task, Known)>,
-    ) -> Result<(Known, Option<Entry>), OpError> {
+    ) -> Result<(Known, Vec<Entry>), OpError> {
         let mut known = Known::default();
         let tally = Arc::clone(&self.tally);
         let note = |f: &dyn Fn(&mut Tally) -> Result<(), OpError>| match tally.lock() {
@@ -169,10 +169,10 @@ impl Input {
                 known.baseline = Some(if entry.state == State::Ok { entry.content } else { None });
             }
         }
-        let saved = match &mut self.saved {
-            Some(saved) => saved.until(key, |_| {}).await?,
-            None => None,
-        };
+        let mut saved = Vec::new();
+        for cursor in &mut self.saved {
+            saved.extend(cursor.until(key, |_| {}).await?);
+        }
         Ok((known, saved))
     }
 
@@ -200,7 +200,7 @@ impl Input {
         Ok(())
     }
 
-    fn decide(&self, listed: Listed, known: &Known, saved: Option<Entry>) -> Task {
+    fn decide(&self, listed: Listed, known: &Known, saved: &[Entry]) -> Task {
         if let Some(reason) = listed.failed.clone() {
             return Task::Ready(Box::new(unread_entry(&listed, State::Failed, reason)));
         }
@@ -210,7 +210,7 @@ impl Input {
         let begun = super::parents::begun_blocks(&self.begun, &listed);
         if self.redownload {
             // What this very run, or the one it continues, has read from the source need not be read twice.
-            return match saved.filter(|s| is_same(&listed, s)).and_then(|s| s.content) {
+            return match saved.iter().find(|s| is_same(&listed, s)).and_then(|s| s.content) {
                 Some(content) => Task::Expect(Box::new(listed), content, begun),
                 None => fetch(listed, begun),
             };
@@ -223,7 +223,7 @@ impl Input {
             }
             return Task::Expect(Box::new(listed), content, begun);
         }
-        if let Some(content) = saved.filter(|s| is_same(&listed, s)).and_then(|s| s.content) {
+        if let Some(content) = saved.iter().find(|s| is_same(&listed, s)).and_then(|s| s.content) {
             return Task::Expect(Box::new(listed), content, begun);
         }
         match named_content(&listed, self.options.trust_etag) {

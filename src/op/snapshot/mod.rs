@@ -11,7 +11,7 @@ mod parents;
 mod preview;
 mod tally;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
@@ -41,7 +41,7 @@ use engine::{End, Engine, Parts};
 use fetch::{Fetcher, MEMORY_KIB};
 use input::Input;
 use listing::Listing;
-use parents::{Cursor, Saved};
+use parents::Cursor;
 use tally::Tally;
 
 /// Everything a run works with.
@@ -108,7 +108,8 @@ pub async fn snapshot(ctx: &Context, options: Options) -> Result<Report, OpError
         host: options.host.clone(),
         pid: options.pid,
     };
-    // The record comes before anything of the source is read: a store that cannot be written is noticed at once.
+    // A source that cannot be reached at all leaves no trace; a store that cannot be written was noticed by the lease.
+    ctx.source.check().await?;
     let record = run::begin(&ctx.repo, intent, began).await?;
     ctx.observer.event(Event::Note(format!(
         "{} run {}: {}",
@@ -120,9 +121,15 @@ pub async fn snapshot(ctx: &Context, options: Options) -> Result<Report, OpError
         ctx.observer
             .event(Event::Warning(format!("{}; an incremental is made instead", ground.choice.reason)));
     }
-    ctx.source.check().await?;
+    let name = record.name;
     let work = Work::new(ctx, &options, &ground, record).await?;
-    work.run(source, began).await
+    let writer = Arc::clone(&work.writer);
+    let result = work.run(source, began).await;
+    if result.is_err() && writer.put_bytes() == 0 {
+        // It stored nothing, so there is nothing to go on from.
+        let _ = run::forget(&ctx.repo, name).await;
+    }
+    result
 }
 
 fn kind_word(kind: RunKind) -> &'static str {
@@ -236,26 +243,23 @@ impl<'a> Work<'a> {
 
     async fn run(self, source: SourceRecord, began: Timestamp) -> Result<Report, OpError> {
         let ctx = self.ctx;
-        ctx.observer.event(Event::Phase { name: "backing up", objects: None, bytes: None });
-        let mut saved = Saved::default();
-        if let Some(cut) = self.continued() {
-            saved = parents::saved(&ctx.repo, cut.name).await?;
-            ctx.observer.event(Event::Note(format!("continues run {}, which was cut off", cut.name)));
+        let continued = self.continued();
+        for run in &continued {
+            ctx.observer.event(Event::Note(format!("continues run {}, which was cut off", run.name)));
         }
-        let continued = self.continued().map(|r| (r.name, r.group));
         let listing = Listing::direct(Arc::clone(&ctx.source));
-        let (end, mut moved, mut tally) = self.pass(listing, saved, continued).await?;
+        let (end, mut moved, mut tally) = self.pass(listing, &continued).await?;
         let manifest = match end {
             End::Finished(manifest) => manifest,
             End::OutOfOrder => {
                 ctx.observer.event(Event::Warning(
                     "the source does not list in the order of keys; it is listed again and sorted".into(),
                 ));
-                let this = self.writer.run();
-                let saved = parents::saved(&ctx.repo, this.name).await?;
+                // The first pass has left a checkpoint of this very run.
+                let mut continued = continued;
+                continued.insert(0, self.writer.run().clone());
                 let listing = Listing::sorted(Arc::clone(&ctx.source), &self.options.spool, &ctx.observer);
-                // The first pass's checkpoint is read through a fresh look at the group: its packs are new.
-                let (end, more, second) = self.pass(listing, saved, Some((this.name, this.group))).await?;
+                let (end, more, second) = self.pass(listing, &continued).await?;
                 moved = (moved.0 + more.0, moved.1 + more.1);
                 tally = second;
                 match end {
@@ -310,23 +314,36 @@ impl<'a> Work<'a> {
         Ok(report(&snapshot, began, finished))
     }
 
-    /// The last run that was cut off and whose checkpoints serve this one.
-    fn continued(&self) -> Option<&RunRecord> {
+    /// The runs that were cut off and whose checkpoints serve this one, the newest first.
+    fn continued(&self) -> Vec<RunRecord> {
         let record = self.writer.run();
         let newer = |r: &&RunRecord| self.ground.parent().is_none_or(|p| r.name > p.name);
         let usable = |r: &&RunRecord| !record.redownload || (r.redownload && r.group == record.group);
-        self.ground.open.iter().filter(newer).rfind(usable)
+        self.ground.open.iter().rev().filter(newer).filter(usable).cloned().collect()
     }
 
     async fn pass(
         &self,
         listing: Listing,
-        saved: Saved,
-        continued: Option<(RunName, RunName)>,
+        continued: &[RunRecord],
     ) -> Result<(End, (u64, u64), Arc<Mutex<Tally>>), OpError> {
         let (ctx, ground) = (self.ctx, self.ground);
         // Checkpoints may lie in packs that were written since the groups were opened.
         let fresh = Arc::new(Groups::new(&ctx.repo).await?);
+        ctx.observer.event(Event::Phase { name: "backing up", objects: None, bytes: None });
+        let (mut cursors, mut begun) = (Vec::new(), HashMap::new());
+        for run in continued {
+            let saved = parents::saved(&ctx.repo, run.name).await?;
+            cursors.push(Cursor::checkpoint(
+                &ctx.repo,
+                &fresh,
+                run.name,
+                run.group,
+                &saved.segments,
+                &ctx.observer,
+            ));
+            parents::join_begun(&mut begun, saved.begun);
+        }
         let separate = ground.is_separate();
         let tally = Arc::new(Mutex::new(Tally::new(&self.options.spool, separate)));
         let cursor = |s: &SnapshotRecord| Cursor::snapshot(&ctx.repo, &ground.groups, s, &ctx.observer);
@@ -338,11 +355,9 @@ impl<'a> Work<'a> {
             options: Arc::clone(self.options),
             tally: Arc::clone(&tally),
             parent: ground.parent().map(cursor),
-            saved: continued.map(|(run, group)| {
-                Cursor::checkpoint(&ctx.repo, &fresh, run, group, &saved.segments, &ctx.observer)
-            }),
+            saved: cursors,
             baseline: if separate { ground.baseline.as_ref().map(cursor) } else { None },
-            begun: saved.begun,
+            begun,
             unchanged_is_present: self.sound,
             all_details,
             redownload: record.redownload,

@@ -150,6 +150,17 @@ pub(super) async fn saved(repo: &Repository, run: RunName) -> Result<Saved, OpEr
     Ok(saved)
 }
 
+/// Adds what an older run knows of objects that were begun: of one object, whoever came further counts.
+pub(super) fn join_begun(known: &mut HashMap<Key, Begun>, older: HashMap<Key, Begun>) {
+    for (key, begun) in older {
+        match known.get(&key) {
+            Some(newer)
+                if newer.fingerprint != begun.fingerprint || newer.blocks.len() >= begun.blocks.len() => {}
+            _ => drop(known.insert(key, begun)),
+        }
+    }
+}
+
 /// The blocks of a large object that an earlier run stored, if it is still the same object.
 pub(super) fn begun_blocks(
     begun: &HashMap<Key, Begun>,

@@ -89,7 +89,7 @@ async fn count(
         options: Arc::clone(options),
         tally: Arc::clone(&tally),
         parent: ground.parent().map(cursor),
-        saved: None,
+        saved: Vec::new(),
         baseline: if separate { ground.baseline.as_ref().map(cursor) } else { None },
         begun: std::collections::HashMap::new(),
         unchanged_is_present: false,
