@@ -19,6 +19,7 @@ use crate::model::content::BLOCK;
 use crate::model::entry::{Entry, State};
 use crate::model::event::{Event, Observer};
 use crate::model::id::{BlobId, ContentId, ContentKind};
+use crate::model::key::Key;
 use crate::model::listed::Listed;
 use crate::op::{Cancel, OpError};
 use crate::plan::suspect::too_many_failed;
@@ -37,6 +38,8 @@ const BATCH_BYTES: u64 = 4 << 20;
 const MOST_WAITING: u64 = 1 << 20;
 /// So many first downloads that fail alike stop the run.
 const ALIKE: usize = 20;
+/// Collisions that are remembered, to name both keys.
+const COLLISIONS: usize = 1000;
 /// Pages of tasks that the join runs ahead.
 const AHEAD: usize = 2;
 
@@ -115,7 +118,18 @@ pub(super) struct Engine {
     in_baseline: BTreeSet<u64>,
     first: Vec<Option<ErrorKind>>,
     failed: u64,
-    downloaded: (u64, u64),
+    moved: Moved,
+}
+
+/// What a pass moved, and what it met.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// Objects of which bytes were downloaded.
+    pub objects: u64,
+    /// Bytes downloaded.
+    pub bytes: u64,
+    /// Objects that share a block's SHA-1 with other bytes.
+    pub collisions: Vec<(Key, BlobId)>,
 }
 
 impl Engine {
@@ -156,17 +170,17 @@ impl Engine {
             in_baseline: BTreeSet::new(),
             first: Vec::new(),
             failed: 0,
-            downloaded: (0, 0),
+            moved: Moved::default(),
             parts,
         }
     }
 
-    /// Runs to the end of the listing. Also returns how many objects were downloaded, and how many bytes.
+    /// Runs to the end of the listing. Also returns what was moved.
     ///
     /// # Errors
     /// The run cannot go on: the listing or the store failed, too much fails, or it was told to stop. What was stored is
     /// saved by a checkpoint where that is possible.
-    pub(super) async fn run(mut self) -> (Result<End, OpError>, (u64, u64)) {
+    pub(super) async fn run(mut self) -> (Result<End, OpError>, Moved) {
         let result = self.work().await;
         self.joiner.abort();
         let end = match result {
@@ -178,7 +192,7 @@ impl Engine {
                 Err(e)
             }
         };
-        let moved = self.downloaded;
+        let moved = std::mem::take(&mut self.moved);
         (end.map(|end| end.unwrap_or_else(|| End::Finished(Box::new(self.manifest)))), moved)
     }
 
@@ -387,11 +401,16 @@ impl Engine {
 
     fn fetched(&mut self, number: u64, known: &Known, fetched: Fetched) -> Result<(), OpError> {
         if fetched.downloaded > 0 || fetched.entry.state == State::Ok {
-            self.downloaded.0 += 1;
-            self.downloaded.1 += fetched.downloaded;
+            self.moved.objects += 1;
+            self.moved.bytes += fetched.downloaded;
         }
         if self.first.len() < ALIKE {
             self.first.push(fetched.failure);
+        }
+        if let Some(id) = fetched.collision
+            && self.moved.collisions.len() < COLLISIONS
+        {
+            self.moved.collisions.push((fetched.entry.key.clone(), id));
         }
         self.finish(number, fetched.entry, known)?;
         self.check_failures(false)

@@ -63,6 +63,8 @@ pub(super) struct Fetched {
     pub downloaded: u64,
     /// Why it failed, if it did.
     pub failure: Option<ErrorKind>,
+    /// The SHA-1 that a block of it shares with other bytes in the store.
+    pub collision: Option<BlobId>,
 }
 
 /// An entry with everything the listing says and no content.
@@ -99,7 +101,7 @@ enum Miss {
     Read(ReadError),
     /// The bytes do not have the listed hash; what they had.
     Mismatch,
-    Collision(String),
+    Collision(BlobId, String),
     Stop(OpError),
 }
 
@@ -112,7 +114,7 @@ impl From<ReadError> for Miss {
 impl From<RepoError> for Miss {
     fn from(e: RepoError) -> Self {
         match e {
-            RepoError::Collision { .. } => Self::Collision(e.to_string()),
+            RepoError::Collision { id } => Self::Collision(id, e.to_string()),
             e => Self::Stop(e.into()),
         }
     }
@@ -138,7 +140,7 @@ impl Fetcher {
         let mut route = Route::Usual;
         let mut changes = 0;
         let unread = |listed: &Listed, downloaded, state, reason, failure| {
-            Ok(Fetched { entry: unread_entry(listed, state, reason), downloaded, failure })
+            Ok(Fetched { entry: unread_entry(listed, state, reason), downloaded, failure, collision: None })
         };
         loop {
             if listed.size > MAX_CONTENT {
@@ -148,14 +150,22 @@ impl Fetcher {
             let resumed = !known.is_empty();
             let miss = match self.attempt(&listed, &known, route, &mut downloaded).await {
                 Ok(content) => {
-                    return Ok(Fetched { entry: entry_with(&listed, content), downloaded, failure: None });
+                    return Ok(Fetched {
+                        entry: entry_with(&listed, content),
+                        downloaded,
+                        failure: None,
+                        collision: None,
+                    });
                 }
                 Err(miss) => miss,
             };
             known.clear();
             match miss {
                 Miss::Stop(e) => return Err(e),
-                Miss::Collision(reason) => return unread(&listed, downloaded, State::Failed, reason, None),
+                Miss::Collision(id, reason) => {
+                    let entry = unread_entry(&listed, State::Failed, reason);
+                    return Ok(Fetched { entry, downloaded, failure: None, collision: Some(id) });
+                }
                 Miss::Read(ReadError::Failed(SourceError { kind, message })) => {
                     return unread(&listed, downloaded, State::Failed, message, Some(kind));
                 }
@@ -348,11 +358,11 @@ impl Fetcher {
             Ok(_) | Err(ReadError::Changed | ReadError::Vanished) => return Ok(None),
             Err(ReadError::Unavailable(reason)) => {
                 let entry = unread_entry(listed, State::Unavailable, reason);
-                return Ok(Some(Fetched { entry, downloaded: 0, failure: None }));
+                return Ok(Some(Fetched { entry, downloaded: 0, failure: None, collision: None }));
             }
             Err(ReadError::Failed(e)) => {
                 let entry = unread_entry(listed, State::Failed, e.message);
-                return Ok(Some(Fetched { entry, downloaded: 0, failure: Some(e.kind) }));
+                return Ok(Some(Fetched { entry, downloaded: 0, failure: Some(e.kind), collision: None }));
             }
         };
         let hashes = hash(&bytes);
@@ -362,7 +372,7 @@ impl Fetcher {
             Err(e) => return Err(e.into()),
         }
         let entry = entry_with(listed, ContentId::small(hashes.id));
-        Ok(Some(Fetched { entry, downloaded: listed.size, failure: None }))
+        Ok(Some(Fetched { entry, downloaded: listed.size, failure: None, collision: None }))
     }
 }
 

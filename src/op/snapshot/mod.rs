@@ -1,5 +1,6 @@
 //! `snapshot`: makes the store hold what the source holds now, downloading only what it lacks.
 
+mod collision;
 mod content;
 mod engine;
 mod fetch;
@@ -37,7 +38,7 @@ use crate::source::Source;
 use crate::store::lease::{self, Holder};
 
 use content::Contents;
-use engine::{End, Engine, Parts};
+use engine::{End, Engine, Moved, Parts};
 use fetch::{Fetcher, MEMORY_KIB};
 use input::Input;
 use listing::Listing;
@@ -260,7 +261,9 @@ impl<'a> Work<'a> {
                 continued.insert(0, self.writer.run().clone());
                 let listing = Listing::sorted(Arc::clone(&ctx.source), &self.options.spool, &ctx.observer);
                 let (end, more, second) = self.pass(listing, &continued).await?;
-                moved = (moved.0 + more.0, moved.1 + more.1);
+                moved.objects += more.objects;
+                moved.bytes += more.bytes;
+                moved.collisions.extend(more.collisions);
                 tally = second;
                 match end {
                     End::Finished(manifest) => manifest,
@@ -300,8 +303,8 @@ impl<'a> Work<'a> {
             parent: self.ground.parent().map(|p| p.name),
             counts,
             transfer: Transfer {
-                downloaded_objects: moved.0,
-                downloaded_bytes: moved.1,
+                downloaded_objects: moved.objects,
+                downloaded_bytes: moved.bytes,
                 stored_bytes: self.writer.stored_bytes(),
                 requests: requests.listings + requests.reads + requests.others,
             },
@@ -310,6 +313,9 @@ impl<'a> Work<'a> {
             manifest,
         };
         self.writer.commit(&snapshot).await?;
+        if !moved.collisions.is_empty() {
+            collision::name_both(&ctx.repo, &snapshot, &moved.collisions, &ctx.observer).await?;
+        }
         self.put_aside(finished).await;
         Ok(report(&snapshot, began, finished))
     }
@@ -326,7 +332,7 @@ impl<'a> Work<'a> {
         &self,
         listing: Listing,
         continued: &[RunRecord],
-    ) -> Result<(End, (u64, u64), Arc<Mutex<Tally>>), OpError> {
+    ) -> Result<(End, Moved, Arc<Mutex<Tally>>), OpError> {
         let (ctx, ground) = (self.ctx, self.ground);
         // Checkpoints may lie in packs that were written since the groups were opened.
         let fresh = Arc::new(Groups::new(&ctx.repo).await?);
