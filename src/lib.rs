@@ -5,7 +5,7 @@
 //! | floor | folders | what lives there |
 //! |---|---|---|
 //! | 0 | [`model`] | ids, keys, entries, dates, events: nouns without I/O |
-//! | 1 | [`format`], [`store`], [`source`], [`target`], [`kodo`] | bytes ↔ values; where files lie; buckets and folders; the Kodo protocol |
+//! | 1 | [`mod@format`], [`store`], [`source`], [`target`], [`kodo`] | bytes ↔ values; where files lie; buckets and folders; the Kodo protocol |
 //! | 2 | [`repo`], [`plan`] | a typed repository over a store; pure decisions |
 //! | 3 | [`op`] | one file a verb: the loops that do I/O |
 //! | 4 | [`render`] | text, tables, progress, JSON lines |

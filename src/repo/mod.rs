@@ -1,5 +1,5 @@
 //! Floor 2: a typed repository over a store. [`Repository`] reads; a [`writer::Writer`] holds a run and its `commit`
-//! consumes it; only a [`maintainer::Maintainer`] deletes packs. Only checked bytes leave this floor.
+//! consumes it; only a [`maintainer`] deletes packs. Only checked bytes leave this floor.
 
 pub mod blobs;
 pub mod error;

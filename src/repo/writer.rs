@@ -174,7 +174,7 @@ impl Writer {
         tokio::task::spawn_blocking(move || writer.put_blocking(kind, hashes, &plain)).await?
     }
 
-    /// How large the open pack of data is: at [`TARGET`](crate::format::pack::TARGET) it is time for a checkpoint.
+    /// How large the open pack of data is: at [`crate::format::pack::TARGET`] it is time for a checkpoint.
     pub fn open_bytes(&self) -> usize {
         self.state.lock().map_or(0, |s| s.data.as_ref().map_or(0, |(_, b)| b.len()))
     }

@@ -5,7 +5,7 @@
 //! known about keys that begin with it and are not listed; they are not gone. No link is followed anywhere below the
 //! root, other file systems mounted there are walked into, and sockets, FIFOs and devices are skipped with a note.
 //!
-//! A file's hash is only a fingerprint ([`stamp`]), none if it changed in the last two seconds; folders and links
+//! A file's hash is only a fingerprint (`stamp`), none if it changed in the last two seconds; folders and links
 //! have none, since the listing itself holds all there is of them.
 
 pub(crate) mod list;
