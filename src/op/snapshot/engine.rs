@@ -36,6 +36,8 @@ const BATCH_OBJECTS: usize = 128;
 const BATCH_BYTES: u64 = 4 << 20;
 /// Entries that may be listed but not yet in the manifest before the listing has to wait.
 const MOST_WAITING: u64 = 1 << 20;
+/// Objects that may wait for another of the same content, in memory: about 60 MB.
+const MOST_WAITERS: usize = 64 << 10;
 /// So many first downloads that fail alike stop the run.
 const ALIKE: usize = 20;
 /// Collisions that are remembered, to name both keys.
@@ -109,11 +111,12 @@ pub(super) struct Engine {
     stopping: bool,
     next: u64,
     flowed: u64,
-    saved: (u64, u64),
+    saved: u64,
     total: (u64, u64),
     order: Order,
     /// Contents on their way, and who waits for each.
     coming: HashMap<ContentId, Vec<Waiter>>,
+    waiters: usize,
     manifest: ManifestWriter,
     in_baseline: BTreeSet<u64>,
     first: Vec<Option<ErrorKind>>,
@@ -162,10 +165,11 @@ impl Engine {
             stopping: false,
             next: 0,
             flowed: 0,
-            saved: (0, 0),
+            saved: 0,
             total: (0, 0),
             order: Order::new(&parts.options.spool),
             coming: HashMap::new(),
+            waiters: 0,
             manifest: ManifestWriter::new(Arc::clone(&parts.writer)),
             in_baseline: BTreeSet::new(),
             first: Vec::new(),
@@ -239,7 +243,8 @@ impl Engine {
                 self.check_failures(true)?;
                 return Ok(true);
             }
-            let room = self.todo.is_empty() && !self.listed && self.next - self.flowed < MOST_WAITING;
+            let bearable = self.next - self.flowed < MOST_WAITING && self.waiters < MOST_WAITERS;
+            let room = self.todo.is_empty() && !self.listed && bearable;
             tokio::select! {
                 biased;
                 () = cancel.wait() => return Err(OpError::Interrupted),
@@ -285,6 +290,7 @@ impl Engine {
                 }
                 if let Some(waiters) = self.coming.get_mut(&content) {
                     waiters.push(Waiter { number, listed, known });
+                    self.waiters += 1;
                     return Ok(());
                 }
                 self.coming.insert(content, Vec::new());
@@ -320,6 +326,7 @@ impl Engine {
         if let Some(content) = content {
             if let Some(waiters) = self.coming.get_mut(&content) {
                 waiters.push(Waiter { number, listed, known });
+                self.waiters += 1;
                 return;
             }
             self.coming.insert(content, Vec::new());
@@ -419,6 +426,7 @@ impl Engine {
     /// The content came, or did not: those who waited for it are finished, or the next of them tries.
     fn wake(&mut self, content: ContentId, came: bool) -> Result<(), OpError> {
         for waiter in self.coming.remove(&content).unwrap_or_default() {
+            self.waiters -= 1;
             let Waiter { number, listed, known } = waiter;
             if came {
                 self.finish_expected(number, &listed, content, &known)?;
@@ -495,11 +503,11 @@ impl Engine {
     /// Saves how far the run has come. What is to be saved is gathered before the packs are closed: everything it names
     /// lies in them. Making it durable goes on beside the work.
     async fn checkpoint(&mut self) -> Result<(), OpError> {
-        let now = (self.next, self.parts.writer.put_bytes());
-        if now == self.saved {
+        // Where nothing was stored, the parent knows as much as a checkpoint would.
+        let stored = self.parts.writer.put_bytes();
+        if stored == self.saved {
             return Ok(());
         }
-        self.saved = now;
         let begun = self.begun();
         let segments = self.manifest.take_closed();
         let mut waiting: Vec<_> = self.manifest.save_open().await?.into_iter().collect();
@@ -508,6 +516,7 @@ impl Engine {
         waiting.extend(save_entries(&self.parts.writer, &entries).await?);
         let record = CheckpointRecord { segments, waiting, begun };
         let writer = Arc::clone(&self.parts.writer);
+        self.saved = writer.put_bytes();
         let open = writer.close_open()?;
         self.saving.spawn(async move { writer.checkpoint(open, &record).await });
         Ok(())
