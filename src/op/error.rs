@@ -20,6 +20,9 @@ pub enum OpError {
     /// It was told to stop; what was stored serves the next run.
     #[error("interrupted; what was stored serves the next run")]
     Interrupted,
+    /// What it writes to takes no more; a reader that has gone away is `BrokenPipe`.
+    #[error("the output cannot be written: {0}")]
+    Output(#[source] std::io::Error),
     /// It was asked for something that makes no sense here (exit 2).
     #[error("{0}")]
     Usage(String),

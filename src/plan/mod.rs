@@ -2,5 +2,7 @@
 
 pub mod compare;
 pub mod group;
+pub mod near;
+pub mod restore;
 pub mod select;
 pub mod suspect;

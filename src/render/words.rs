@@ -153,6 +153,7 @@ impl From<OpError> for Problem {
                 Self::new(5, "in_use", &e).hint("wait until it ends; nothing needs to be unlocked")
             }
             OpError::Interrupted => Self::new(130, INTERRUPTED, &e),
+            OpError::Output(_) => Self::new(1, "output", &e),
             OpError::Usage(_) => Self::usage(&e),
             OpError::Failed(_) => Self::new(1, "failed", &e),
             OpError::Refused(_) => Self::new(6, "refused", &e),

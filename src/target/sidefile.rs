@@ -106,6 +106,22 @@ impl SideFile {
     }
 }
 
+/// Which keys the files of a folder stand for, as the side file of an earlier restore says.
+#[derive(Debug)]
+pub struct KnownKeys(Labels);
+
+impl KnownKeys {
+    /// Reads the side file, if there is one that can be used.
+    pub fn read(target: &FolderTarget, scratch: &Path) -> Self {
+        Self(Labels::read(target.handle().as_fd(), scratch).unwrap_or_else(|_| Labels::none()))
+    }
+
+    /// The key that the file at a path stands for, where it is not the path.
+    pub fn key_of(&self, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.0.by_path.get(path)
+    }
+}
+
 /// Neighbours with the same path.
 fn met(paths: &Table) -> io::Result<Vec<(Key, Key)>> {
     let mut out = Vec::new();

@@ -26,7 +26,7 @@ use crate::model::clock::Clock;
 use crate::model::event::{Event, Observer};
 use crate::model::name::RunName;
 use crate::model::time::Timestamp;
-use crate::op::{Cancel, OpError};
+use crate::op::{Cancel, OpError, checkpoints};
 use crate::plan::group::{Choice, Situation, Wish, choose};
 use crate::plan::suspect;
 use crate::repo::Repository;
@@ -339,7 +339,7 @@ impl<'a> Work<'a> {
         ctx.observer.event(Event::Phase { name: "backing up", objects: None, bytes: None });
         let (mut cursors, mut begun) = (Vec::new(), HashMap::new());
         for run in continued {
-            let saved = parents::saved(&ctx.repo, run.name).await?;
+            let saved = checkpoints::saved(&ctx.repo, run.name).await?;
             cursors.push(Cursor::checkpoint(
                 &ctx.repo,
                 &fresh,

@@ -4,14 +4,15 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::Errno;
 
 use super::temporary::set;
 use super::{FolderTarget, Meta, Result, checked, in_the_way, named};
 use crate::model::content::{BLOCK, content_id, sha1};
+use crate::model::entry::Kind;
 use crate::model::id::ContentId;
-use crate::source::folder::open::open_path;
+use crate::source::folder::open::{in_parent, open_path};
 use crate::source::folder::stamp::{Stamp, file_type, permissions};
 
 /// What is where a file belongs.
@@ -59,6 +60,26 @@ impl FolderTarget {
         } else {
             Existing::Same { meta: mode && mtime }
         })
+    }
+
+    /// What stands at a path, and where it points if it is a link. Nothing is followed.
+    pub fn stands(&self, path: &[u8]) -> Result<Option<(Kind, Vec<u8>)>> {
+        checked(path)?;
+        let found = in_parent(self.0.root.as_fd(), path, |folder, name| {
+            let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(match file_type(&stat) {
+                FileType::Directory => (Kind::Folder, Vec::new()),
+                FileType::Symlink => {
+                    (Kind::Link, rustix::fs::readlinkat(folder, name, Vec::new())?.into_bytes())
+                }
+                _ => (Kind::Object, Vec::new()),
+            })
+        });
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(e) => Err(named(path, &e.into())),
+        }
     }
 
     /// Gives a file that is there its mode and mtime, unless it has other names, which may be outside the target.
