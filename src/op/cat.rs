@@ -30,7 +30,9 @@ where
     let entry = entry(opened, key).await?;
     match deed(&entry) {
         Deed::File => {}
-        Deed::Folder => return Err(OpError::Failed(format!("“{key}” is a folder; qbak ls lists what is in it"))),
+        Deed::Folder => {
+            return Err(OpError::Failed(format!("“{key}” is a folder; qbak ls lists what is in it")));
+        }
         Deed::Link => {
             let to = Key::new(entry.target.unwrap_or_default());
             return Err(OpError::Failed(format!("“{key}” is a symbolic link to “{to}” and has no bytes")));

@@ -57,7 +57,9 @@ impl Listing {
                 continue;
             }
             let rest = &key[self.prefix.bytes().len().min(key.len())..];
-            let Some(end) = find(rest, &self.delimiter) else { return Ok(Some(Item::Object(Box::new(entry)))) };
+            let Some(end) = find(rest, &self.delimiter) else {
+                return Ok(Some(Item::Object(Box::new(entry))));
+            };
             let fold = key[..key.len() - rest.len() + end].to_vec();
             self.folded = Some(fold.clone());
             self.steps = 0;

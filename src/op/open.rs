@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn overlapping_segments_stand_in_rows_of_their_own() {
-        let rows = chains(vec![reference("a", "c"), reference("b", "d"), reference("d", "e"), reference("e", "f")]);
+        let rows =
+            chains(vec![reference("a", "c"), reference("b", "d"), reference("d", "e"), reference("e", "f")]);
         let shape: Vec<Vec<&str>> =
             rows.iter().map(|m| m.refs.iter().filter_map(|r| r.first.text()).collect()).collect();
         assert_eq!(shape, [vec!["a", "d"], vec!["b", "e"]]);

@@ -69,9 +69,13 @@ mod tests {
 
     #[test]
     fn suggestions() {
-        let keys: Vec<Key> = ["photos/Cat.jpg", "photos/cat2.jpg", "photos/dog.png", "other"].map(Key::from).into();
+        let keys: Vec<Key> =
+            ["photos/Cat.jpg", "photos/cat2.jpg", "photos/dog.png", "other"].map(Key::from).into();
         let of = |k: &str| nearest(&k.into(), &keys).iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(of("photos/cat.jpg"), ["photos/Cat.jpg", "photos/cat2.jpg", "photos/dog.png"][..of("photos/cat.jpg").len()]);
+        assert_eq!(
+            of("photos/cat.jpg"),
+            ["photos/Cat.jpg", "photos/cat2.jpg", "photos/dog.png"][..of("photos/cat.jpg").len()]
+        );
         assert_eq!(of("/photos/cat2.jpg")[0], "photos/cat2.jpg");
         assert_eq!(of("photos/do"), ["photos/dog.png"]);
         assert_eq!(of("zzzzzzzzzz"), [""; 0]);

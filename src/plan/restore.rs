@@ -123,7 +123,8 @@ pub fn reaches(filter: &Filter) -> Vec<Reach> {
     if filter.keys.is_empty() && filter.prefixes.is_empty() {
         return vec![Reach { prefix: Key::from(""), exact: false }];
     }
-    let mut all: Vec<Reach> = filter.prefixes.iter().map(|p| Reach { prefix: p.clone(), exact: false }).collect();
+    let mut all: Vec<Reach> =
+        filter.prefixes.iter().map(|p| Reach { prefix: p.clone(), exact: false }).collect();
     all.extend(filter.keys.iter().map(|k| Reach { prefix: k.clone(), exact: true }));
     // A prefix before a key of the same bytes, which it covers.
     all.sort_by(|a, b| (&a.prefix, a.exact).cmp(&(&b.prefix, b.exact)));
@@ -229,7 +230,10 @@ mod tests {
             let list = |l: &[&str]| l.iter().map(|k| Key::from(*k)).collect();
             let filter = Filter { keys: list(keys), prefixes: list(prefixes), ..Filter::default() };
             let reaches = reaches(&filter);
-            reaches.iter().map(|r| format!("{}{}", r.prefix, if r.exact { "" } else { "*" })).collect::<Vec<_>>()
+            reaches
+                .iter()
+                .map(|r| format!("{}{}", r.prefix, if r.exact { "" } else { "*" }))
+                .collect::<Vec<_>>()
         };
         assert_eq!(of(&[], &[]), ["*"]);
         assert_eq!(of(&["b", "a", "a"], &[]), ["a", "b"]);

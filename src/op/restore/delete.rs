@@ -3,13 +3,12 @@
 use std::cell::RefCell;
 use std::io;
 
-use super::Site;
 use super::walk::each;
+use super::{Site, spool, whole};
 use crate::model::entry::Kind;
 use crate::model::glob::Filter;
 use crate::model::key::Key;
 use crate::op::OpError;
-use crate::plan::restore::Reach;
 use crate::repo::RepoError;
 use crate::source::sorted::{Pairs, Sorter, Table};
 use crate::target::folder::{FolderTarget, TargetEntry};
@@ -49,8 +48,7 @@ impl Extras {
     ) -> Result<Self, OpError> {
         let mut paths = Sorter::new(&site.scratch);
         let mut damage: Option<RepoError> = None;
-        let whole = Reach { prefix: Key::from(""), exact: false };
-        each(site, &whole, &mut |e| damage = Some(e), &mut |entry, next| {
+        each(site, &whole(), &mut |e| damage = Some(e), &mut |entry, next| {
             // What has no path cannot be in the target.
             if let Ok(place) = map.place(entry.key.bytes(), entry.kind, next.map(|n| n.key.bytes())) {
                 let mut path = place.path;
@@ -100,10 +98,6 @@ impl Extras {
         judge.finish()?;
         Ok(doomed)
     }
-}
-
-fn spool(e: io::Error) -> OpError {
-    RepoError::Spool(e.to_string()).into()
 }
 
 /// Goes along the snapshot's paths beside the target's.

@@ -23,12 +23,14 @@ use crate::model::name::RunName;
 use crate::op::keys::Keys;
 use crate::op::open::Opened;
 use crate::op::{Cancel, OpError, cat};
-use crate::plan::restore::{self as plan, Reach, Refusal, Step, Wish, reaches};
+use crate::plan::restore::{self as plan, Deed, Reach, Refusal, Step, Wish, reaches};
 use crate::plan::select::Completeness;
 use crate::repo::RepoError;
 use crate::repo::repository::random;
+use crate::source::folder::relabel::Among;
+use crate::source::sorted::{Sorter, Table};
 use crate::target::TargetError;
-use crate::target::folder::{FolderTarget, Meta, Policy};
+use crate::target::folder::{FolderStack, FolderTarget, Meta, Policy};
 use crate::target::keymap::{KeyMap, Rules};
 use crate::target::same_name::SameNames;
 use crate::target::sidefile::SideFile;
@@ -117,6 +119,9 @@ pub struct Report {
     /// How long it took.
     pub seconds: f64,
 }
+
+/// How many deleted keys are told one by one.
+const NOTED: usize = 1_000;
 
 /// What all who work on a restore share.
 struct Site {
@@ -285,7 +290,7 @@ impl Work {
         }
         site.count_lost(filter);
         let not_deleted = match extras {
-            Some(extras) => site.delete(&extras, policy_to_delete(&request.to, request.dry_run)?)?,
+            Some(extras) => site.delete(&extras, filter, policy_to_delete(&request.to, request.dry_run)?)?,
             None => None,
         };
         if let Some(target) = site.writable() {
@@ -316,15 +321,15 @@ impl Site {
         let Some(target) = self.writable() else { return Ok(rules) };
         rules.utf8_only = target.utf8_only().map_err(unusable)?;
         if target.joins_names().map_err(unusable)? {
-            let spool = |e: std::io::Error| OpError::from(RepoError::Spool(e.to_string()));
             let map = KeyMap::new(&*self.keys, rules.clone());
             let mut names = SameNames::new(&self.scratch);
-            let whole = Reach { prefix: Key::from(""), exact: false };
-            walk::each(self, &whole, &mut |_| {}, &mut |entry, next| {
-                match map.place(entry.key.bytes(), entry.kind, next.map(|n| n.key.bytes())) {
-                    Ok(place) => names.add(&place.path).map_err(spool),
-                    Err(_) => Ok(()),
-                }
+            walk::each(self, &whole(), &mut |_| {}, &mut |entry, next| match map.place(
+                entry.key.bytes(),
+                entry.kind,
+                next.map(|n| n.key.bytes()),
+            ) {
+                Ok(place) => names.add(&place.path).map_err(spool),
+                Err(_) => Ok(()),
             })?;
             rules.same = names.finish().map_err(spool)?;
         }
@@ -338,7 +343,8 @@ impl Site {
         match side.finish(target, keys) {
             Ok(report) => {
                 for (one, other) in report.met {
-                    let reason = format!("its file has the same name as that of “{one}”: only one of them is there");
+                    let reason =
+                        format!("its file has the same name as that of “{one}”: only one of them is there");
                     self.ledger.failed(&other, Cause::Target, reason);
                 }
             }
@@ -356,10 +362,16 @@ impl Site {
     }
 
     /// Deletes what is extra; says why, if it does not.
-    fn delete(&self, extras: &Extras, target: Option<FolderTarget>) -> Result<Option<String>, OpError> {
+    fn delete(
+        &self,
+        extras: &Extras,
+        filter: &Filter,
+        target: Option<FolderTarget>,
+    ) -> Result<Option<String>, OpError> {
         let Some(target) = target else { return Ok(None) };
         if self.dry_run {
-            extras.doomed(&target, &mut |key, e| self.ledger.done(key, Some(&e.path), e.size, Step::Delete))?;
+            extras
+                .doomed(&target, &mut |key, e| self.ledger.done(key, Some(&e.path), e.size, Step::Delete))?;
             return Ok(None);
         }
         // What is lost in the store may be in the target under another name.
@@ -371,23 +383,72 @@ impl Site {
             self.ledger.warn(text.clone());
             return Ok(Some(text));
         }
-        let mut judge = extras.judge();
         let mut gone = Vec::new();
-        let mut extra = |e: &crate::target::folder::TargetEntry| match judge.extra(e) {
-            Some(key) => {
-                if gone.len() < 1_000 {
-                    gone.push(key);
-                }
-                true
+        let mut above = Sorter::new(&self.scratch);
+        let mut failed = Ok(());
+        let doomed = extras.doomed(&target, &mut |key, e| {
+            if gone.len() < NOTED {
+                gone.push(key.clone());
             }
-            None => false,
-        };
-        let deleted = target.delete(&mut extra, &mut |e| self.ledger.target_failed(e.message));
+            let slashes = e.path.iter().enumerate().filter(|(_, b)| **b == b'/');
+            for (slash, _) in slashes {
+                if failed.is_ok() {
+                    failed = above.push(&e.path[..=slash], b"");
+                }
+            }
+        })?;
+        failed.map_err(spool)?;
+        if doomed.count == 0 {
+            return Ok(None);
+        }
+        let above = above.finish().map_err(spool)?;
+        // What is deleted changes the times of the folders around it, and some are closed by now.
+        self.folders(filter, &above, &mut |path, meta| drop(target.folder(path, meta)))?;
+        let mut judge = extras.judge();
+        let deleted =
+            target.delete(&mut |e| judge.extra(e).is_some(), &mut |e| self.ledger.target_failed(e.message));
         self.ledger.deleted(deleted.map_err(unusable)?);
         judge.finish()?;
+        let mut stack = FolderStack::new(&target);
+        self.folders(filter, &above, &mut |path, meta| drop(stack.folder(path, meta)))?;
+        for e in stack.finish() {
+            self.ledger.target_failed(e.message);
+        }
         for key in gone {
             self.ledger.note(format!("deleted {key}"));
         }
         Ok(None)
     }
+
+    /// The folders of the snapshot that are among `above`, in order.
+    fn folders(
+        &self,
+        filter: &Filter,
+        above: &Table,
+        f: &mut dyn FnMut(&[u8], &Meta),
+    ) -> Result<(), OpError> {
+        if !self.opened.is_of_folder() || above.is_empty() {
+            return Ok(());
+        }
+        let mut above = Among::new(above);
+        walk::each(self, &whole(), &mut |_| {}, &mut |entry, _| {
+            let key = entry.key.bytes();
+            if plan::deed(&entry) == Deed::Folder
+                && filter.takes(&entry.key)
+                && above.has(key).map_err(spool)?
+            {
+                f(key.strip_suffix(b"/").unwrap_or(key), &meta_of(&entry));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// All keys.
+fn whole() -> Reach {
+    Reach { prefix: Key::from(""), exact: false }
+}
+
+fn spool(e: std::io::Error) -> OpError {
+    RepoError::Spool(e.to_string()).into()
 }

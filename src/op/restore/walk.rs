@@ -24,13 +24,16 @@ const BATCH_BYTES: u64 = 2 << 20;
 /// How many workers there are: enough to keep a disk busy and to hide a distant store's answers.
 const WORKERS: usize = 8;
 
+/// Is given an entry and the one that follows it.
+type Each<'a> = dyn FnMut(Entry, Option<&Entry>) -> Result<(), OpError> + 'a;
+
 /// Goes through a stretch of keys; `f` is given each entry and the one that follows it, where that is known. What is
 /// lost of the manifest goes to `lost`.
 pub(super) fn each(
     site: &Site,
     reach: &Reach,
     lost: &mut dyn FnMut(RepoError),
-    f: &mut dyn FnMut(Entry, Option<&Entry>) -> Result<(), OpError>,
+    f: &mut Each<'_>,
 ) -> Result<(), OpError> {
     let mut entries = site.opened.entries(&Span::prefix(reach.prefix.clone()));
     let mut next = || loop {

@@ -12,9 +12,9 @@ use crate::model::id::BlobId;
 use crate::model::key::Key;
 use crate::model::name::RunName;
 use crate::op::OpError;
+use crate::repo::Repository;
 use crate::repo::blobs::{BlobReader, Groups};
 use crate::repo::manifest_reader::{ManifestReader, Span};
-use crate::repo::Repository;
 
 /// A manifest's entries with one entry of look-ahead, that steps over what is damaged.
 pub(super) struct Cursor {
