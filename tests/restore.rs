@@ -7,14 +7,17 @@ mod common;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use common::{context, folder, new_store, noise, options, write};
 use proptest::prelude::*;
 use qbak::model::clock::SystemClock;
-use qbak::model::event::Silent;
+use qbak::model::event::{Event, Observer, Silent};
 use qbak::model::glob::{Filter, Glob};
 use qbak::model::key::Key;
+use qbak::op::cancel::Stop;
 use qbak::op::open::{Catalog, Opened};
 use qbak::op::restore::{Cause, Context, Doomed, Report, Request, restore};
 use qbak::op::snapshot::snapshot;
@@ -342,9 +345,9 @@ async fn stopped_and_run_again() {
     let repo = sample(&p.data, &p.store).await;
     let (stop, cancel) = Cancel::pair();
     let stop = Mutex::new(Some(stop));
-    let seen = std::sync::atomic::AtomicU64::new(0);
+    let seen = AtomicU64::new(0);
     let on_action: qbak::op::restore::OnAction = Arc::new(move |_: &Action| {
-        if seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 40 {
+        if seen.fetch_add(1, Relaxed) == 40 {
             stop.lock().unwrap().take().unwrap().stop();
         }
     });
@@ -441,6 +444,19 @@ async fn ls_jumps_over_big_folders() {
     assert_eq!(seen, ["a/", "a0", "b"]);
 }
 
+/// Stops a run after so many objects.
+struct StopAfter(AtomicU64, Stop);
+
+impl Observer for StopAfter {
+    fn event(&self, event: Event) {
+        if let Event::Advance { objects, .. } = event
+            && self.0.fetch_sub(objects.min(self.0.load(Relaxed)), Relaxed) <= objects
+        {
+            self.1.stop();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_run_stored_that_never_finished() {
     let p = place();
@@ -449,15 +465,10 @@ async fn what_a_run_stored_that_never_finished() {
     }
     let repo = new_store(&p.store).await;
     let (stop, cancel) = Cancel::pair();
-    let ctx = qbak::op::snapshot::Context { cancel, ..context(&repo, folder(&p.data)) };
-    let task = tokio::spawn(async move { snapshot(&ctx, options()).await.map(drop) });
-    // After a checkpoint or two.
-    while walk(&p.store.join("runs")).len() < 2 {
-        assert!(!task.is_finished());
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    stop.stop();
-    assert!(matches!(task.await.unwrap(), Err(OpError::Interrupted)));
+    let observer = Arc::new(StopAfter(AtomicU64::new(2), stop));
+    let ctx = qbak::op::snapshot::Context { cancel, observer, ..context(&repo, folder(&p.data)) };
+    let stopped = snapshot(&ctx, options()).await.map(drop);
+    assert!(matches!(stopped, Err(OpError::Interrupted)), "{stopped:?}");
     let opened = latest(&repo).await;
     assert_eq!(opened.state, Completeness::Incomplete);
     let refused = restore(&with(opened.clone()), to(&p.out)).await.unwrap_err().to_string();
