@@ -6,3 +6,4 @@ pub mod near;
 pub mod restore;
 pub mod select;
 pub mod suspect;
+pub mod verify;

@@ -29,7 +29,18 @@ impl Groups {
     /// # Errors
     /// The store could not be listed.
     pub async fn new(repo: &Repository) -> Result<Self, RepoError> {
-        let damage = Arc::new(repo.damage().await?);
+        Self::knowing(repo, repo.damage().await?).await
+    }
+
+    /// As [`Groups::new`], with damage that may not be recorded yet.
+    ///
+    /// # Errors
+    /// The store could not be listed.
+    pub async fn knowing(
+        repo: &Repository,
+        damage: BTreeMap<PackId, DamageRecord>,
+    ) -> Result<Self, RepoError> {
+        let damage = Arc::new(damage);
         let cells = repo.group_names().await?.into_iter().map(|n| (n, OnceCell::new())).collect();
         Ok(Self { repo: repo.clone(), cells, damage })
     }

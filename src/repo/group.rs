@@ -52,8 +52,8 @@ pub struct Group {
     /// Blobs of packs that no index names, sorted by id and kind.
     loose: Vec<(PackId, Record)>,
     damage: Arc<BTreeMap<PackId, DamageRecord>>,
-    /// Index files that could not be read, and why; their packs were read by their own tables.
-    pub unreadable: Vec<(String, RepoError)>,
+    /// Index files that could not be read and that no other replaces, and why; their packs were read by their own tables.
+    pub unreadable: Vec<(IndexId, RepoError)>,
     /// Index files that a readable one replaces.
     pub replaced: Vec<IndexId>,
 }
@@ -87,7 +87,7 @@ impl Group {
             match IndexFile::open(repo, name, id, size).await {
                 Ok(file) => files.push(Arc::new(file)),
                 Err(RepoError::Store(e)) if e.kind == crate::store::StoreErrorKind::NotFound => {}
-                Err(e) if e.is_damage() => unreadable.push((names::index(name, id), e)),
+                Err(e) if e.is_damage() => unreadable.push((id, e)),
                 Err(RepoError::File { name, error: error @ FormatError::Newer { .. } }) => {
                     return Err(RepoError::File { name, error });
                 }
@@ -96,6 +96,7 @@ impl Group {
         }
         let replaced: BTreeSet<IndexId> = files.iter().flat_map(|f| f.replaces.iter().copied()).collect();
         files.retain(|f| !replaced.contains(&f.id));
+        unreadable.retain(|(id, _)| !replaced.contains(id));
         let mut packs: HashMap<PackId, PackState> = HashMap::new();
         for entry in files.iter().flat_map(|f| &f.packs) {
             let lost = match present.get(&entry.id) {
@@ -175,6 +176,11 @@ impl Group {
         }
     }
 
+    /// Whether one of its index files replaces this one.
+    pub fn is_replaced(&self, id: &IndexId) -> bool {
+        self.replaced.contains(id) || self.files().iter().any(|f| f.replaces.contains(id))
+    }
+
     /// Its packs, those that are missing too.
     pub fn packs(&self) -> BTreeMap<PackId, PackState> {
         self.packs.read().map(|p| p.iter().map(|(k, v)| (*k, v.clone())).collect()).unwrap_or_default()
@@ -240,6 +246,26 @@ impl Group {
     /// An index page cannot be read.
     pub async fn sound(&self, kind: BlobKind, id: &BlobId) -> Result<Option<Located>, RepoError> {
         Ok(self.find(kind, id).await?.into_iter().find(|l| l.sound))
+    }
+
+    /// What the index files say lies in one of its packs, by id and kind; of a pack that no index names, what its own
+    /// table says. Reads every page: only for a pack that something is wrong with.
+    ///
+    /// # Errors
+    /// An index page cannot be read.
+    pub async fn records_of(&self, pack: PackId) -> Result<Vec<Record>, RepoError> {
+        let mut records: Vec<Record> =
+            self.loose.iter().filter(|(id, _)| *id == pack).map(|(_, record)| *record).collect();
+        for file in self.files() {
+            let Some(number) = file.packs.iter().position(|p| p.id == pack) else { continue };
+            for n in 0..file.pages() {
+                let page = file.read_page(n).await?;
+                records.extend(page.iter().filter(|r| r.pack as usize == number).map(|r| r.record));
+            }
+        }
+        records.sort_unstable_by_key(|r| (r.id, r.kind));
+        records.dedup();
+        Ok(records)
     }
 
     /// The table of one of its packs, read from the pack itself.

@@ -79,6 +79,10 @@ impl IndexFile {
             return Err(bad(FormatError::Damaged("it is too short for an index file".into())));
         }
         let whole = if size <= WHOLE { Some(repo.store().get_range(&name, 0..size).await?) } else { None };
+        // Its pages would notice too, but only when one is asked for, and then it is late to do without the file.
+        if whole.as_ref().is_some_and(|bytes| *blake3::hash(bytes).as_bytes() != id.0) {
+            return Err(bad(FormatError::Damaged("its bytes do not match its name".into())));
+        }
         let read = async |range: Range<u64>| -> Result<Bytes, RepoError> {
             match &whole {
                 Some(bytes) => Ok(slice(bytes, &range)),
@@ -119,18 +123,24 @@ impl IndexFile {
         if let Some(page) = self.cache.lock().ok().and_then(|mut c| c.get(n)) {
             return Ok(page);
         }
+        let records = Arc::new(self.read_page(n).await?);
+        if let Ok(mut cache) = self.cache.lock() {
+            cache.put(n, Arc::clone(&records));
+        }
+        Ok(records)
+    }
+
+    /// As [`IndexFile::page`], for whoever reads them all: neither from the pages that are kept, nor kept.
+    ///
+    /// # Errors
+    /// The page cannot be read, or is damaged.
+    pub async fn read_page(&self, n: u64) -> Result<Vec<IndexRecord>, RepoError> {
         let range = self.outline.page_range(n);
         let frame = match &self.whole {
             Some(bytes) => slice(bytes, &range),
             None => self.repo.store().get_range(&self.name, range).await?,
         };
-        let records =
-            self.outline.page(self.repo.sealer(), n, &frame).map_err(|e| RepoError::file(&self.name, e))?;
-        let records = Arc::new(records);
-        if let Ok(mut cache) = self.cache.lock() {
-            cache.put(n, Arc::clone(&records));
-        }
-        Ok(records)
+        self.outline.page(self.repo.sealer(), n, &frame).map_err(|e| RepoError::file(&self.name, e))
     }
 
     /// The records of one blob; more than one when it is stored more than once.

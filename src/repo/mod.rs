@@ -9,6 +9,7 @@ pub mod maintainer;
 pub mod manifest_reader;
 pub mod manifest_writer;
 pub mod names;
+pub mod pack_proof;
 pub mod pack_queue;
 pub mod repository;
 pub mod run;

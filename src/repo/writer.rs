@@ -251,7 +251,10 @@ impl Writer {
             })
             .collect();
         self.adopt_loose(&mut entries, &mut records);
-        if entries.is_empty() {
+        // What could not be read is replaced: its packs are named here, by their own tables.
+        let replaces: Vec<IndexId> = self.group.unreadable.iter().map(|(id, _)| *id).collect();
+        if entries.is_empty() && (replaces.is_empty() || replaces.iter().all(|id| self.group.is_replaced(id)))
+        {
             return Ok(());
         }
         let repo = self.repo.clone();
@@ -260,7 +263,7 @@ impl Writer {
             records.sort_unstable_by_key(IndexRecord::order);
             let mut encoder = Encoder::new(sealer, nonce, Vec::new())?;
             records.iter().try_for_each(|r| encoder.push(r))?;
-            encoder.finish(&entries, &[])
+            encoder.finish(&entries, &replaces)
         })
         .await?
         .map_err(|e: std::io::Error| RepoError::Spool(e.to_string()))?;

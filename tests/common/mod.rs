@@ -106,3 +106,30 @@ pub async fn bytes(repo: &Repository, entry: &Entry) -> Vec<u8> {
     }
     out
 }
+
+/// A verification's context.
+pub fn verification(repo: &Repository) -> qbak::op::verify::Context {
+    qbak::op::verify::Context {
+        repo: repo.clone(),
+        clock: Arc::new(SystemClock),
+        observer: Arc::new(Recorder::default()),
+        cancel: Cancel::never(),
+    }
+}
+
+/// Every file under a folder, by its name from there.
+pub fn files(root: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let (mut found, mut folders) = (std::collections::BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, std::fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}

@@ -68,7 +68,7 @@ pub(super) struct Fetched {
 }
 
 /// An entry with everything the listing says and no content.
-pub(super) fn bare_entry(listed: &Listed) -> Entry {
+pub(in crate::op) fn bare_entry(listed: &Listed) -> Entry {
     let mut entry = Entry::new(listed.key.clone(), listed.kind);
     entry.size = listed.size;
     entry.put_time = listed.put_time;
@@ -79,7 +79,7 @@ pub(super) fn bare_entry(listed: &Listed) -> Entry {
 }
 
 /// The entry of an object whose content is known.
-pub(super) fn entry_with(listed: &Listed, content: ContentId) -> Entry {
+pub(in crate::op) fn entry_with(listed: &Listed, content: ContentId) -> Entry {
     let mut entry = bare_entry(listed);
     entry.fingerprint = entry.fingerprint.filter(|f| *f != content.to_string());
     entry.content = Some(content);

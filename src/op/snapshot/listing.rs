@@ -24,7 +24,7 @@ const AHEAD: usize = 16;
 const PAGE: usize = 1000;
 
 /// What comes next of a listing.
-pub(super) enum Next {
+pub(in crate::op) enum Next {
     /// Objects, their keys above all before.
     Page(Vec<Listed>),
     /// The source does not list in order: begin again with [`Listing::sorted`].
@@ -37,7 +37,7 @@ pub(super) enum Next {
 type Message = Result<Option<Vec<Listed>>, OpError>;
 
 /// A listing on its way.
-pub(super) struct Listing {
+pub(in crate::op) struct Listing {
     pages: mpsc::Receiver<Message>,
     task: JoinHandle<()>,
     last: Option<Key>,
@@ -52,7 +52,7 @@ impl Drop for Listing {
 
 impl Listing {
     /// Lists as the source does.
-    pub(super) fn direct(source: Arc<dyn Source>) -> Self {
+    pub(in crate::op) fn direct(source: Arc<dyn Source>) -> Self {
         let (sender, pages) = mpsc::channel(AHEAD);
         let task = tokio::spawn(async move {
             let mut stream = source.list();
@@ -68,7 +68,7 @@ impl Listing {
     }
 
     /// Lists everything first and sorts it; of a key that is listed twice, the later one counts.
-    pub(super) fn sorted(source: Arc<dyn Source>, spool: &Path, observer: &Arc<dyn Observer>) -> Self {
+    pub(in crate::op) fn sorted(source: Arc<dyn Source>, spool: &Path, observer: &Arc<dyn Observer>) -> Self {
         let (sender, pages) = mpsc::channel(AHEAD);
         let (spool, observer) = (spool.to_owned(), Arc::clone(observer));
         let task = tokio::spawn(async move {
@@ -83,7 +83,7 @@ impl Listing {
     ///
     /// # Errors
     /// The listing failed: then nothing is known of what would have come, least of all that it is gone.
-    pub(super) async fn next(&mut self) -> Result<Next, OpError> {
+    pub(in crate::op) async fn next(&mut self) -> Result<Next, OpError> {
         loop {
             let page = match self.pages.recv().await {
                 Some(page) => page?,

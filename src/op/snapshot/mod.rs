@@ -3,9 +3,9 @@
 mod collision;
 mod content;
 mod engine;
-mod fetch;
+pub(super) mod fetch;
 mod input;
-mod listing;
+pub(super) mod listing;
 mod options;
 mod order;
 mod parents;
@@ -217,8 +217,9 @@ impl<'a> Work<'a> {
         record: RunRecord,
     ) -> Result<Self, OpError> {
         let group = ground.groups.get(record.group).await?;
-        for (name, error) in &group.unreadable {
-            let text = format!("{name} cannot be read ({error}); the packs' own tables are used instead");
+        for (_, error) in &group.unreadable {
+            let text =
+                format!("an index file cannot be read ({error}); the packs' own tables are used instead");
             ctx.observer.event(Event::Warning(text));
         }
         let reader = BlobReader::new(&ctx.repo, Arc::clone(&ground.groups), record.group, &[]);
