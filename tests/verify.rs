@@ -1,5 +1,7 @@
 //! Damage of every sort: verify finds it, names it, says whom it harms; the next run mends what the source still has.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
+
 mod common;
 
 use std::path::Path;
