@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::format::records::{CheckpointRecord, Counts, RunKind, SnapshotRecord};
+use crate::format::records::{Counts, RunKind, SnapshotRecord};
 use crate::model::name::RunName;
 use crate::model::time::Timestamp;
-use crate::op::OpError;
+use crate::op::{OpError, checkpoints};
 use crate::plan::select::Completeness;
 use crate::repo::{Repository, names};
 use crate::store::lease::{self, Holder};
@@ -139,19 +139,12 @@ fn row(s: &SnapshotRecord) -> Row {
     }
 }
 
-/// What the checkpoints of a run hold: objects and bytes. One that cannot be read, or goes away, ends the count.
+/// What the checkpoints of a run hold: objects and bytes.
 async fn so_far(repo: &Repository, run: RunName) -> Result<Counts, OpError> {
-    let (mut closed, mut waiting) = ((0u64, 0u64), (0u64, 0u64));
-    for n in repo.checkpoints(run).await? {
-        let Ok(record) = repo.read::<CheckpointRecord>(&names::checkpoint(run, n)).await else { break };
-        let sum = |refs: &[crate::format::manifest::Reference]| {
-            refs.iter()
-                .fold((0u64, 0u64), |(n, b), r| (n.saturating_add(r.entries), b.saturating_add(r.bytes)))
-        };
-        let more = sum(&record.segments);
-        closed = (closed.0.saturating_add(more.0), closed.1.saturating_add(more.1));
-        waiting = sum(&record.waiting);
-    }
-    let (objects, bytes) = (closed.0.saturating_add(waiting.0), closed.1.saturating_add(waiting.1));
+    let saved = checkpoints::saved(repo, run).await?;
+    let (objects, bytes) = saved
+        .segments
+        .iter()
+        .fold((0u64, 0u64), |(n, b), r| (n.saturating_add(r.entries), b.saturating_add(r.bytes)));
     Ok(Counts { objects, bytes, ..Counts::default() })
 }
