@@ -2,7 +2,9 @@
 
 pub mod accept;
 pub mod args;
+pub mod ask;
 pub mod cat;
+pub mod chosen;
 pub mod completions;
 pub mod config;
 pub mod context;

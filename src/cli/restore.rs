@@ -1,10 +1,23 @@
-//! `qbak restore`: its arguments.
+//! `qbak restore`: its arguments, and how it is run.
 
-use super::args;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::chosen::Unfinished;
+use super::context::Context;
+use super::exit::Exit;
+use super::run::Failure;
+use super::session::Session;
+use super::{args, ask, places};
 use crate::model::date::DateSpec;
 use crate::model::glob::{Filter, Glob};
 use crate::model::key::Key;
-use crate::model::url::Location;
+use crate::model::name::RunName;
+use crate::model::url::{Location, Role};
+use crate::op::restore::{self, Report, Request};
+use crate::plan::restore::{Action, Wish};
+use crate::render::restore as show;
+use crate::render::words::Problem;
 
 /// Bring a snapshot's state back
 #[derive(Debug, Clone, clap::Args)]
@@ -61,4 +74,73 @@ impl Args {
             exclude: self.exclude.clone(),
         }
     }
+}
+
+impl Args {
+    /// Restores, and says what came back and what did not.
+    pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        // Said before anything is read: a script must not wait for an answer that nobody gives.
+        if self.delete && !self.yes && !self.dry_run && !ask::can(context) {
+            return Err(Problem::usage("nobody can be asked here whether objects may be deleted")
+                .hint("give --yes to delete without being asked, or --dry-run to see what would go")
+                .into());
+        }
+        let session = Session::new(context)?;
+        let repo = session.open().await?;
+        let runs = if self.allow_incomplete { Unfinished::Yes } else { Unfinished::Named };
+        let opened = session.open_chosen(&repo, &self.date, runs).await?;
+        let to = self.target(context, opened.name)?;
+        places::check(session.store_location()?, None, Some(&Location::Folder(to.clone())))?;
+        let wish = Wish {
+            overwrite: self.overwrite,
+            delete: self.delete,
+            allow_incomplete: self.allow_incomplete,
+        };
+        let mut request = Request { filter: self.filter(), wish, ..Request::new(to, session.spool()) };
+        request.dry_run = self.dry_run;
+        request.confirm = if self.yes {
+            Arc::new(|_| true)
+        } else {
+            let out = Arc::clone(&context.out);
+            Arc::new(move |doomed| ask::yes(&out, &show::question(doomed)))
+        };
+        if self.dry_run && !context.out.options().quiet {
+            let out = Arc::clone(&context.out);
+            // A reader that has gone away is noticed with the summary.
+            request.on_action = Some(Arc::new(move |action: &Action| drop(show::action(action, &out))));
+        }
+        let work = restore::Context {
+            opened,
+            clock: Arc::clone(&context.clock),
+            observer: Arc::clone(&context.observer),
+            cancel: context.cancel.clone(),
+        };
+        let report = restore::restore(&work, request).await?;
+        show::report(&report, &context.out)?;
+        Ok(exit(&report))
+    }
+
+    fn target(&self, context: &Context, name: RunName) -> Result<PathBuf, Failure> {
+        let current = context.env.current_dir().map_err(|e| {
+            Problem::new(1, "system", format_args!("the working folder cannot be found: {e}"))
+        })?;
+        match &self.to {
+            None => Ok(current.join(format!("restore-{name}"))),
+            Some(Location::Folder(folder)) => Ok(current.join(folder)),
+            Some(other) => {
+                other.supported(Role::Target)?;
+                Err(Problem::usage(format_args!("{other} cannot be restored to")).into())
+            }
+        }
+    }
+}
+
+fn exit(report: &Report) -> Exit {
+    let on = |is: bool, exit| if is { exit } else { Exit::Done };
+    let elsewhere = report.failed.saturating_sub(report.damaged).saturating_sub(report.absent);
+    Exit::of_several([
+        on(report.damaged > 0, Exit::Damage),
+        on(report.absent > 0, Exit::Partial),
+        on(elsewhere > 0, Exit::Failed),
+    ])
 }

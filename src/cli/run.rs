@@ -155,6 +155,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
             completions::run(&args, &context.out).map(|()| Exit::Done).map_err(Into::into)
         }
         Command::Emulate(args) => args.run(context).await,
+        Command::Cat(args) => args.run(context).await,
+        Command::Ls(args) => args.run(context).await,
+        Command::Restore(args) => args.run(context).await,
         Command::Snapshot(args) => args.run(context).await,
         _ => Err(Problem::usage("this command is not part of this version yet").into()),
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::human;
 use super::json;
+use super::output::Output;
 use crate::model::date::Bound;
 use crate::model::time::Timestamp;
 use crate::model::zone;
@@ -29,6 +30,21 @@ pub fn sentence<Z: TimeZone>(choice: &Choice, zone: &Z) -> String {
         notes.push("SUSPECT: it looks wrong and nobody has accepted it".into());
     }
     format!("{} ({})", snapshot.name, notes.join("; "))
+}
+
+/// Says which snapshot was chosen, beside the result. A person who wants only problems hears of it only where it is one.
+pub fn say<Z: TimeZone>(choice: &Choice, zone: &Z, out: &Output) {
+    let snapshot = &choice.snapshot;
+    if out.options().quiet && snapshot.state == Completeness::Complete && !snapshot.suspect {
+        return;
+    }
+    if out.is_json() {
+        if let Ok(line) = json::line("choice", &ChoiceLine::from(choice)) {
+            out.aside(line);
+        }
+    } else {
+        out.aside(format_args!("snapshot {}", sentence(choice, zone)));
+    }
 }
 
 /// Days are counted by the calendar where a day was asked for, else by the clock.

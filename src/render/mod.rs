@@ -3,8 +3,10 @@
 pub mod choice;
 pub mod human;
 pub mod json;
+pub mod ls;
 pub mod output;
 pub mod progress;
+pub mod restore;
 pub mod snapshot;
 pub mod table;
 pub mod words;
