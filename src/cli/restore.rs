@@ -91,11 +91,8 @@ impl Args {
         let opened = session.open_chosen(&repo, &self.date, runs).await?;
         let to = self.target(context, opened.name)?;
         places::check(session.store_location()?, None, Some(&Location::Folder(to.clone())))?;
-        let wish = Wish {
-            overwrite: self.overwrite,
-            delete: self.delete,
-            allow_incomplete: self.allow_incomplete,
-        };
+        let wish =
+            Wish { overwrite: self.overwrite, delete: self.delete, allow_incomplete: self.allow_incomplete };
         let mut request = Request { filter: self.filter(), wish, ..Request::new(to, session.spool()) };
         request.dry_run = self.dry_run;
         request.confirm = if self.yes {

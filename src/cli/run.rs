@@ -156,6 +156,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         }
         Command::Emulate(args) => args.run(context).await,
         Command::Cat(args) => args.run(context).await,
+        Command::Init(args) => args.run(context).await,
         Command::Ls(args) => args.run(context).await,
         Command::Restore(args) => args.run(context).await,
         Command::Snapshot(args) => args.run(context).await,

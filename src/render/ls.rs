@@ -23,7 +23,9 @@ struct Object<'a> {
     state: State,
     reason: Option<&'a str>,
     size: u64,
+    /// The content id where there are contents, else what the source showed.
     etag: Option<String>,
+    fingerprint: Option<&'a str>,
     #[serde(serialize_with = "json::time_or_null")]
     put_time: Option<Timestamp>,
     mime: Option<&'a str>,
@@ -133,7 +135,8 @@ fn object(entry: &Entry) -> Object<'_> {
         state: entry.state,
         reason: entry.reason.as_deref(),
         size: entry.size,
-        etag: entry.shown_hash(),
+        etag: entry.content.map(|id| id.to_string()).or_else(|| entry.shown_hash()),
+        fingerprint: entry.fingerprint.as_deref(),
         put_time: entry.put_time,
         mime: entry.attributes.mime.as_deref(),
         class: entry.attributes.class.as_deref(),
@@ -157,11 +160,7 @@ mod tests {
         let mut lost = Entry::new(Key::new(*b"x\x1b\xff"), Kind::Object);
         lost.state = State::Unavailable;
         lost.reason = Some("it is archived".into());
-        [
-            Item::Object(Box::new(cat)),
-            Item::Folded("photos/2025/".into()),
-            Item::Object(Box::new(lost)),
-        ]
+        [Item::Object(Box::new(cat)), Item::Folded("photos/2025/".into()), Item::Object(Box::new(lost))]
     }
 
     fn shown(json: bool) -> String {
@@ -177,7 +176,7 @@ mod tests {
     fn lines_for_people() {
         assert_eq!(
             shown(false),
-            "   1.23 MB  1970-01-01 00:00:00  photos/猫.jpg\n\
+            "   1.24 MB  1970-01-01 00:00:00  photos/猫.jpg\n\
              \x20                                photos/2025/\n\
              \x20      0 B                       x\\x1b\\xff  (unavailable: it is archived)\n"
         );
@@ -188,11 +187,11 @@ mod tests {
         assert_eq!(
             shown(true),
             "{\"type\":\"object\",\"key\":\"photos/猫.jpg\",\"kind\":\"object\",\"state\":\"ok\",\"reason\":null,\
-             \"size\":1234567,\"etag\":null,\"put_time\":\"1970-01-01T00:00:00Z\",\"mime\":\"image/jpeg\",\
-             \"class\":null,\"meta\":{}}\n\
+             \"size\":1234567,\"etag\":null,\"fingerprint\":null,\"put_time\":\"1970-01-01T00:00:00Z\",\
+             \"mime\":\"image/jpeg\",\"class\":null,\"meta\":{}}\n\
              {\"type\":\"prefix\",\"key\":\"photos/2025/\"}\n\
              {\"type\":\"object\",\"key_b64\":\"eBv/\",\"kind\":\"object\",\"state\":\"unavailable\",\
-             \"reason\":\"it is archived\",\"size\":0,\"etag\":null,\"put_time\":null,\"mime\":null,\"class\":null,\
+             \"reason\":\"it is archived\",\"size\":0,\"etag\":null,\"fingerprint\":null,\"put_time\":null,\"mime\":null,\"class\":null,\
              \"meta\":{}}\n\
              {\"type\":\"summary\",\"snapshot\":\"2026-11-21T22-48-21Z\",\"objects\":2,\"bytes\":1234567,\"prefixes\":1}\n"
         );

@@ -2,6 +2,7 @@
 
 pub mod choice;
 pub mod human;
+pub mod init;
 pub mod json;
 pub mod ls;
 pub mod output;

@@ -80,6 +80,11 @@ impl Config {
         self.kodo_buckets.get(bucket).unwrap_or(&self.kodo)
     }
 
+    /// Whether a setting is found without flag and environment: the next command has it too.
+    pub fn is_by_file(&self, name: &str) -> bool {
+        self.settings.get(name).is_some_and(|s| matches!(s.origin, Origin::File { .. }))
+    }
+
     /// The S3 settings for a bucket.
     pub fn s3(&self, bucket: &str) -> &S3 {
         self.s3_buckets.get(bucket).unwrap_or(&self.s3)
