@@ -20,6 +20,8 @@ use crate::model::name::RunName;
 pub struct Groups {
     repo: Repository,
     cells: BTreeMap<RunName, OnceCell<Arc<Group>>>,
+    /// Groups that a run has opened since: everybody here must see the same one fill.
+    made: Mutex<BTreeMap<RunName, Arc<Group>>>,
     damage: Arc<BTreeMap<PackId, DamageRecord>>,
 }
 
@@ -42,7 +44,7 @@ impl Groups {
     ) -> Result<Self, RepoError> {
         let damage = Arc::new(damage);
         let cells = repo.group_names().await?.into_iter().map(|n| (n, OnceCell::new())).collect();
-        Ok(Self { repo: repo.clone(), cells, damage })
+        Ok(Self { repo: repo.clone(), cells, made: Mutex::default(), damage })
     }
 
     /// Their names, oldest first.
@@ -55,7 +57,7 @@ impl Groups {
         &self.damage
     }
 
-    /// A group; an empty one if there is none of that name.
+    /// A group; if there is none of that name, an empty one that a run may fill.
     ///
     /// # Errors
     /// It could not be opened.
@@ -67,7 +69,14 @@ impl Groups {
                 })
                 .await
                 .cloned(),
-            None => Ok(Arc::new(Group::empty(&self.repo, name))),
+            None => {
+                let mut made = self
+                    .made
+                    .lock()
+                    .map_err(|_| RepoError::System("a worker stopped while it opened a group".into()))?;
+                let empty = || Arc::new(Group::empty(&self.repo, name));
+                Ok(Arc::clone(made.entry(name).or_insert_with(empty)))
+            }
         }
     }
 }
