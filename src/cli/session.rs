@@ -66,8 +66,25 @@ impl<'a> Session<'a> {
         Ok(Repository::open(Store::local(&folder).map_err(crate::repo::RepoError::from)?).await?)
     }
 
-    /// The source to read: the configured one, else the one that the store's newest snapshot records. Where both are there
-    /// and differ, an operation that reads the live source refuses.
+    /// The live source, for whatever compares with it: it must be the one that the store's newest snapshot is of. (A
+    /// snapshot looks for itself, since it may be told that the source has moved.)
+    pub async fn live(&self, repo: &Repository) -> Result<Arc<dyn Source>, Failure> {
+        let source = self.source(repo).await?;
+        let identity = source.identity();
+        let snapshots = repo.snapshots().await?;
+        if let Some(latest) = snapshots.finished.last()
+            && (latest.source.url != identity.url || latest.source.scope != identity.scope)
+        {
+            let (here, there) = (&latest.source.url, &identity.url);
+            let text = format!("this store holds snapshots of {here}, and the configured source is {there}");
+            return Err(Problem::usage(text)
+                .hint(format_args!("give --source {here}, or the store that goes with {there}"))
+                .into());
+        }
+        Ok(source)
+    }
+
+    /// The source to read: the configured one, else the one that the store's newest snapshot records.
     pub async fn source(&self, repo: &Repository) -> Result<Arc<dyn Source>, Failure> {
         match self.recorded(repo).await? {
             Some(recorded) => self.source_at(&recorded),
