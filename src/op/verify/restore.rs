@@ -124,13 +124,14 @@ struct Other {
     listing: Listing,
     page: std::vec::IntoIter<Listed>,
     peeked: Option<Listed>,
+    ended: bool,
 }
 
 impl Other {
     fn new(ctx: &Context, against: &Against) -> Self {
         let spool: &Path = &against.spool;
         let listing = Listing::sorted(Arc::clone(&against.source), spool, &ctx.observer);
-        Self { listing, page: Vec::new().into_iter(), peeked: None }
+        Self { listing, page: Vec::new().into_iter(), peeked: None, ended: false }
     }
 
     async fn next(&mut self) -> Result<Option<Listed>, OpError> {
@@ -138,9 +139,13 @@ impl Other {
             if let Some(listed) = self.peeked.take().or_else(|| self.page.next()) {
                 return Ok(Some(listed));
             }
+            // A listing tells of its end once; what comes after it in the snapshot asks again.
+            if self.ended {
+                return Ok(None);
+            }
             match self.listing.next().await? {
                 Next::Page(page) => self.page = page.into_iter(),
-                Next::End => return Ok(None),
+                Next::End => self.ended = true,
                 Next::OutOfOrder => {
                     return Err(OpError::Failed("a sorted listing is out of order".into()));
                 }
