@@ -5,12 +5,13 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
+use common::tree::tree;
 use common::{context, folder, new_store, noise, options, write};
 use proptest::prelude::*;
 use qbak::model::clock::SystemClock;
@@ -28,30 +29,6 @@ use qbak::repo::Repository;
 
 const OVER: Wish = Wish { overwrite: true, delete: false, allow_incomplete: false };
 const DELETE: Wish = Wish { overwrite: true, delete: true, allow_incomplete: false };
-
-/// Everything below a folder: kind, mode, mtime, and bytes or target; by path.
-fn tree(root: &Path) -> BTreeMap<PathBuf, String> {
-    let mut out = BTreeMap::new();
-    let mut todo = vec![root.to_path_buf()];
-    while let Some(folder) = todo.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let meta = path.symlink_metadata().unwrap();
-            let what = if meta.is_symlink() {
-                format!("-> {:?}", std::fs::read_link(&path).unwrap())
-            } else if meta.is_dir() {
-                todo.push(path.clone());
-                "/".into()
-            } else {
-                blake3::hash(&std::fs::read(&path).unwrap()).to_string()
-            };
-            let mode = if meta.is_symlink() { 0 } else { meta.mode() & 0o7777 };
-            let line = format!("{what} {mode:o} {}.{}", meta.mtime(), meta.mtime_nsec());
-            out.insert(path.strip_prefix(root).unwrap().to_path_buf(), line);
-        }
-    }
-    out
-}
 
 async fn latest(repo: &Repository) -> Opened {
     let catalog = Catalog::read(repo).await.unwrap();

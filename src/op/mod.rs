@@ -6,6 +6,7 @@ pub mod cat;
 pub mod check;
 mod checkpoints;
 pub mod error;
+pub mod init;
 pub mod keys;
 pub mod list;
 pub mod ls;

@@ -8,6 +8,7 @@
 )]
 
 pub mod bucket;
+pub mod tree;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
