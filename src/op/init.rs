@@ -13,6 +13,9 @@ const README: &str = include_str!("../../docs/STORE-README.txt");
 /// Gets the data back without this program.
 const RESCUE: &str = include_str!("../../docs/rescue.py");
 
+/// What a new disk may hold of itself.
+const OF_THE_DISK: [&str; 3] = ["lost+found", ".DS_Store", "System Volume Information"];
+
 /// Makes a store in `folder`, which is made too where the folder above it is there.
 ///
 /// # Errors
@@ -59,13 +62,12 @@ fn prepare(folder: &Path) -> Result<(), OpError> {
     let mut foreign = 0u64;
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        // A disk's own folder for what a check of it finds.
-        let known = name.to_str().is_some_and(|n| n == "lost+found" || is_ours(folder, n));
+        let known = name.to_str().is_some_and(|n| OF_THE_DISK.contains(&n) || is_ours(folder, n));
         foreign += u64::from(!known);
     }
     if foreign > 0 {
         return Err(OpError::Failed(format!(
-            "{shown} is not empty ({foreign} entries) and is no store; make the store in a folder of its own"
+            "{shown} is not empty ({foreign} entries), and what is in it is no qbak store; name a new or empty folder"
         )));
     }
     Ok(())
