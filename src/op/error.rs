@@ -29,6 +29,9 @@ pub enum OpError {
     /// It cannot be done (exit 1).
     #[error("{0}")]
     Failed(String),
+    /// Damage stands in the way (exit 4).
+    #[error("{0}")]
+    Damage(String),
     /// It looks wrong and was refused (exit 6).
     #[error("{0}")]
     Refused(String),

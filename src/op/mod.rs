@@ -11,6 +11,7 @@ pub mod keys;
 pub mod list;
 pub mod ls;
 pub mod open;
+pub mod prune;
 pub mod restore;
 pub mod snapshot;
 pub mod spool;

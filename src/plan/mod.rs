@@ -3,7 +3,9 @@
 pub mod compare;
 pub mod group;
 pub mod near;
+pub mod prune;
 pub mod restore;
+pub mod retention;
 pub mod select;
 pub mod suspect;
 pub mod verify;

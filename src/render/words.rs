@@ -156,6 +156,7 @@ impl From<OpError> for Problem {
             OpError::Output(_) => Self::new(1, "output", &e),
             OpError::Usage(_) => Self::usage(&e),
             OpError::Failed(_) => Self::new(1, "failed", &e),
+            OpError::Damage(_) => Self::new(4, "damage", &e),
             OpError::Refused(_) => Self::new(6, "refused", &e),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::index_file::IndexFile;
+use super::merge::Spot;
 use super::names::{self, Meaning};
 use super::{RepoError, Repository};
 use crate::format::FormatError;
@@ -181,6 +182,14 @@ impl Group {
         self.replaced.contains(id) || self.files().iter().any(|f| f.replaces.contains(id))
     }
 
+    /// Puts an index file in the place of those it replaces.
+    pub(crate) fn join_files(&self, file: Arc<IndexFile>) {
+        if let Ok(mut files) = self.files.write() {
+            files.retain(|f| !file.replaces.contains(&f.id));
+            files.push(file);
+        }
+    }
+
     /// Its packs, those that are missing too.
     pub fn packs(&self) -> BTreeMap<PackId, PackState> {
         self.packs.read().map(|p| p.iter().map(|(k, v)| (*k, v.clone())).collect()).unwrap_or_default()
@@ -215,24 +224,33 @@ impl Group {
     /// # Errors
     /// An index page cannot be read.
     pub async fn find(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<Located>, RepoError> {
+        Ok(self.find_at(kind, id).await?.into_iter().map(|(_, l)| l).collect())
+    }
+
+    /// As [`Group::find`], each copy with the place of its record.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn find_at(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<(Spot, Located)>, RepoError> {
         let mut found = Vec::new();
         let start = self.loose.partition_point(|(_, r)| (r.id, r.kind) < (*id, kind));
-        let same = |(_, r): &&(PackId, Record)| r.id == *id && r.kind == kind;
-        for (pack, record) in self.loose.iter().skip(start).take_while(same) {
-            found.push(self.locate(*pack, *record));
+        let same = |(_, (_, r)): &(u64, &(PackId, Record))| r.id == *id && r.kind == kind;
+        for (number, (pack, record)) in (start as u64..).zip(self.loose.iter().skip(start)).take_while(same) {
+            found.push((Spot { file: None, number }, self.locate(*pack, *record)));
         }
-        for file in self.files() {
-            for hit in file.find(kind, id).await? {
+        for (place, file) in self.files().iter().enumerate() {
+            for (number, hit) in file.find_numbered(kind, id).await? {
                 if let Some(pack) = file.packs.get(hit.pack as usize) {
-                    found.push(self.locate(pack.id, hit.record));
+                    found.push((Spot { file: Some(place), number }, self.locate(pack.id, hit.record)));
                 }
             }
         }
-        found.sort_by_key(|l| !l.sound);
+        found.sort_by_key(|(_, l)| !l.sound);
         Ok(found)
     }
 
-    fn locate(&self, pack: PackId, record: Record) -> Located {
+    /// What is known of a blob that lies in one of its packs.
+    pub(crate) fn locate(&self, pack: PackId, record: Record) -> Located {
         let there = self.packs.read().is_ok_and(|p| p.get(&pack).is_some_and(|s| s.lost.is_none()));
         let hurt = self.damage.get(&pack).is_some_and(|d| {
             d.whole || d.blobs.iter().any(|(k, id)| BlobKind::from(*k) == record.kind && *id == record.id)

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::names;
 use super::{RepoError, Repository};
 use crate::format::FormatError;
-use crate::format::index::{FOOTER, HEADER, IndexRecord, Outline, PackEntry, pages_for};
+use crate::format::index::{FOOTER, HEADER, IndexRecord, Outline, PER_PAGE, PackEntry, pages_for};
 use crate::format::pack::BlobKind;
 use crate::model::id::{BlobId, IndexId};
 use crate::model::name::RunName;
@@ -148,14 +148,53 @@ impl IndexFile {
     /// # Errors
     /// A page cannot be read, or is damaged.
     pub async fn find(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<IndexRecord>, RepoError> {
+        Ok(self.find_numbered(kind, id).await?.into_iter().map(|(_, r)| r).collect())
+    }
+
+    /// As [`IndexFile::find`], each record with its number in the file.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn find_numbered(
+        &self,
+        kind: BlobKind,
+        id: &BlobId,
+    ) -> Result<Vec<(u64, IndexRecord)>, RepoError> {
         let mut found = Vec::new();
         for n in pages_for(&self.directory, id) {
             let page = self.page(n as u64).await?;
             let start = page.partition_point(|r| (r.record.id, r.record.kind) < (*id, kind));
-            let same = |r: &&IndexRecord| r.record.id == *id && r.record.kind == kind;
-            found.extend(page.iter().skip(start).take_while(same));
+            let same = |(_, r): &(u64, &IndexRecord)| r.record.id == *id && r.record.kind == kind;
+            let first = n as u64 * PER_PAGE as u64 + start as u64;
+            found.extend((first..).zip(page.iter().skip(start)).take_while(same).map(|(n, r)| (n, *r)));
         }
         Ok(found)
+    }
+
+    /// The records of up to `count` pages from page `first` on, read in one go and not kept.
+    ///
+    /// # Errors
+    /// A page cannot be read, or is damaged.
+    pub async fn stretch(&self, first: u64, count: u64) -> Result<Vec<IndexRecord>, RepoError> {
+        let end = first.saturating_add(count).min(self.pages());
+        let Some(last) = end.checked_sub(1).filter(|last| *last >= first) else { return Ok(Vec::new()) };
+        let start = self.outline.page_range(first).start;
+        let range = start..self.outline.page_range(last).end;
+        let bytes = match &self.whole {
+            Some(bytes) => slice(bytes, &range),
+            None => self.repo.store().get_range(&self.name, range).await?,
+        };
+        let mut records = Vec::new();
+        for n in first..end {
+            let page = self.outline.page_range(n);
+            let frame = slice(&bytes, &(page.start - start..page.end - start));
+            records.extend(
+                self.outline
+                    .page(self.repo.sealer(), n, &frame)
+                    .map_err(|e| RepoError::file(&self.name, e))?,
+            );
+        }
+        Ok(records)
     }
 }
 

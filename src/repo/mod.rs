@@ -4,10 +4,15 @@
 pub mod blobs;
 pub mod error;
 pub mod group;
+pub mod index_build;
 pub mod index_file;
+pub mod liveness;
 pub mod maintainer;
 pub mod manifest_reader;
 pub mod manifest_writer;
+pub mod marks;
+pub mod merge;
+mod mover;
 pub mod names;
 pub mod pack_proof;
 pub mod pack_queue;

@@ -82,7 +82,17 @@ impl PackQueue {
         let all = self.slots.acquire_many(IN_FLIGHT).await;
         drop(all.map_err(|_| RepoError::System("the pack queue is closed".into()))?);
         self.check()?;
-        Ok(self.outcome.lock().map(|mut o| std::mem::take(&mut o.done)).unwrap_or_default())
+        Ok(self.take_done())
+    }
+
+    /// Waits until nothing is on its way, whatever became of it.
+    pub(super) async fn settle(&self) {
+        drop(self.slots.acquire_many(IN_FLIGHT).await);
+    }
+
+    /// The packs that became durable since the last call, though others may have failed.
+    pub(super) fn take_done(&self) -> Vec<(u32, PackEntry)> {
+        self.outcome.lock().map(|mut o| std::mem::take(&mut o.done)).unwrap_or_default()
     }
 
     /// The first failure, if there was one: then nothing more is worth doing.

@@ -8,7 +8,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::group::Group;
+use super::index_build;
 use super::index_file::IndexFile;
+use super::merge::Merge;
 use super::names;
 use super::pack_queue::PackQueue;
 use super::repository::random;
@@ -300,7 +302,38 @@ impl Writer {
     pub async fn seal(&self) -> Result<Vec<IndexId>, RepoError> {
         self.settle(self.close_open()?).await?;
         self.write_index().await?;
+        self.join_indexes().await?;
         Ok(self.group.files().iter().map(|f| f.id).collect())
+    }
+
+    /// Joins index files when there are many: every look-up asks each of them. The old ones stay until a prune; readers
+    /// ignore them.
+    async fn join_indexes(&self) -> Result<(), RepoError> {
+        let files = index_build::worth_joining(&self.group.files());
+        if files.is_empty() {
+            return Ok(());
+        }
+        let mut packs: Vec<PackEntry> = files.iter().flat_map(|f| f.packs.iter().copied()).collect();
+        packs.sort_unstable();
+        packs.dedup();
+        // A file whose packs other files name otherwise is left for a prune to sort out.
+        if packs.windows(2).any(|w| w[0].id == w[1].id) {
+            return Ok(());
+        }
+        let mut replaces: Vec<IndexId> = files.iter().map(|f| f.id).collect();
+        replaces.extend(files.iter().flat_map(|f| f.replaces.iter().copied()));
+        replaces.sort_unstable();
+        replaces.dedup();
+        if replaces.len() > index_build::MOST_REPLACED {
+            return Ok(());
+        }
+        let expected = files.iter().map(|f| f.records()).sum();
+        let plan = index_build::Plan { packs, replaces };
+        let group = self.run.group;
+        let joined =
+            index_build::write(&self.repo, group, Merge::files(&files), expected, &plan, None).await?;
+        self.group.join_files(joined);
+        Ok(())
     }
 
     /// Creates the snapshot file, reads it back, and forgets the run's record and checkpoints. [`Writer::seal`] comes first.

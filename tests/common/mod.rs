@@ -8,7 +8,9 @@
 )]
 
 pub mod bucket;
+pub mod faulty;
 pub mod tree;
+pub mod weeks;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,143 @@
+//! `prune`: removes snapshots and frees what only they needed. First everything is read and decided; whatever cannot be read ends it before
+//! anything is deleted. Then `repo::maintainer` does it, in an order that can be stopped anywhere.
+
+mod execute;
+mod report;
+mod survey;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::TimeZone;
+
+pub use report::{GroupReport, Options, Report};
+
+use crate::model::clock::Clock;
+use crate::model::event::{Event, Observer};
+use crate::model::id::{IndexId, PackId};
+use crate::model::name::RunName;
+use crate::model::time::Timestamp;
+use crate::op::{Cancel, OpError};
+use crate::plan::prune::Fate;
+use crate::repo::Repository;
+use crate::repo::blobs::Groups;
+use crate::repo::group::Group;
+use crate::repo::liveness::Liveness;
+use crate::store::lease::{self, Holder, Lease};
+
+/// Everything a prune works with.
+pub struct Context {
+    /// The store.
+    pub repo: Repository,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Is told what happens.
+    pub observer: Arc<dyn Observer>,
+    /// Says stop.
+    pub cancel: Cancel,
+}
+
+/// What is to become of a pack.
+#[derive(Debug, Clone)]
+struct PackPlan {
+    fate: Fate,
+    /// Its file's size.
+    size: u64,
+    /// How many blobs of it are needed, their bytes as stored, and the size of a pack of just these.
+    live: u64,
+    live_bytes: u64,
+    needed: u64,
+}
+
+/// What is to become of a group.
+#[derive(Debug)]
+struct GroupPlan {
+    name: RunName,
+    /// `None`: nothing needs any of it; all files go, unread.
+    group: Option<Arc<Group>>,
+    /// It has a kept snapshot, or a run that may go on.
+    alive: bool,
+    /// A run that was cut off may go on in it.
+    open: bool,
+    packs: BTreeMap<PackId, PackPlan>,
+    /// Bytes of files that go with it when it goes whole: index files.
+    others: u64,
+}
+
+impl GroupPlan {
+    fn with(&self, wanted: impl Fn(&Fate) -> bool) -> impl Iterator<Item = (&PackId, &PackPlan)> {
+        self.packs.iter().filter(move |(_, p)| wanted(&p.fate))
+    }
+
+    fn whole(&self) -> bool {
+        !self.alive && self.with(|f| matches!(f, Fate::Keep(_))).next().is_none()
+    }
+}
+
+/// A prune that has been decided and not begun. While it lives, no other run or prune begins.
+pub struct Planned {
+    report: Report,
+    began: Timestamp,
+    lease: Option<Lease>,
+    options: Options,
+    groups: Arc<Groups>,
+    live: Liveness,
+    plans: Vec<GroupPlan>,
+    /// The names under `snapshots/` when it was decided.
+    listed: BTreeSet<RunName>,
+    remove: Vec<RunName>,
+    stay: BTreeSet<RunName>,
+    /// Runs whose records are leftovers; runs to be fenced off, and why.
+    leftovers: Vec<RunName>,
+    fence: Vec<(RunName, String)>,
+    /// Index files that kept snapshots name.
+    mentioned: BTreeSet<IndexId>,
+}
+
+impl Planned {
+    /// What would be done.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+/// Reads and decides. Days and weeks are those of `zone`.
+///
+/// # Errors
+/// The way it was asked is at fault, the store is in use, or something that must be known cannot be read. Nothing is deleted.
+pub async fn plan<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Result<Planned, OpError> {
+    let began = ctx.clock.now();
+    let holder =
+        Holder { what: "prune".into(), host: options.host.clone(), pid: options.pid, since: began.rfc3339() };
+    let lease = if options.dry_run { None } else { Some(lease::take(ctx.repo.store(), &holder)?) };
+    let planned = survey::survey(ctx, options, lease, began, zone).await?;
+    for why in &planned.report.refused {
+        ctx.observer.event(Event::Warning(why.clone()));
+    }
+    if planned.report.held_back > 0 {
+        ctx.observer.event(Event::Warning(format!(
+            "{} snapshots are held back: the newest is suspect, and what the rules would remove may be the last good state; look at it with qbak diff, then qbak accept it or make a healthy snapshot",
+            planned.report.held_back
+        )));
+    }
+    if planned.report.damaged_blobs > 0 {
+        ctx.observer.event(Event::Warning(format!(
+            "{} needed blobs are known to be damaged; their packs stay, run qbak heal",
+            planned.report.damaged_blobs
+        )));
+    }
+    Ok(planned)
+}
+
+/// Decides, and unless it is a dry run does it.
+///
+/// # Errors
+/// As [`plan`], or the store failed on the way: what was to be kept is whole, and a later prune finishes the job.
+pub async fn prune<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Result<Report, OpError> {
+    plan(ctx, options, zone).await?.execute(ctx).await
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a duration for people")]
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    (to.nanos() - from.nanos()).max(0) as f64 / 1e9
+}
