@@ -214,12 +214,13 @@ impl Maintainer {
             other => other?,
         };
         self.delete_packs(group, doomed).await?;
-        if let Some(new) = new {
-            let old = before.into_iter().filter(|(id, _)| *id != new.id);
-            let old = old.filter(|(id, _)| new.replaces.contains(id));
-            let old = old.map(|(id, size)| (names::index(group.name, id), size)).collect();
-            self.delete(old).await?;
-        }
+        // What an earlier prune or run replaced goes too.
+        let old = |id: &IndexId| match &new {
+            Some(new) => *id != new.id && new.replaces.contains(id),
+            None => group.replaced.contains(id),
+        };
+        let old = before.into_iter().filter(|(id, _)| old(id));
+        self.delete(old.map(|(id, size)| (names::index(group.name, id), size)).collect()).await?;
         self.forget_damage(doomed).await?;
         self.repo.store().tidy(&format!("{}/packs", names::group(group.name))).await;
         Ok(())
