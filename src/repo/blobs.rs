@@ -89,6 +89,8 @@ pub struct BlobReader {
     home: RunName,
     needs: Arc<[RunName]>,
     windows: Arc<Mutex<Windows>>,
+    /// The groups as they stood when something could not be found.
+    again: Arc<OnceCell<Arc<Groups>>>,
 }
 
 /// A stretch of a pack that was read in one go: small blobs lie in packs in the order they are asked for.
@@ -110,7 +112,8 @@ const KEPT: usize = 8;
 impl BlobReader {
     /// A reader for a snapshot in group `home` that needs other groups too.
     pub fn new(repo: &Repository, groups: Arc<Groups>, home: RunName, needs: &[RunName]) -> Self {
-        Self { repo: repo.clone(), groups, home, needs: needs.into(), windows: Arc::default() }
+        let (windows, again) = (Arc::default(), Arc::default());
+        Self { repo: repo.clone(), groups, home, needs: needs.into(), windows, again }
     }
 
     /// The groups it reads from.
@@ -163,6 +166,32 @@ impl BlobReader {
     }
 
     async fn read_as(&self, kind: BlobKind, id: &BlobId, digest: Option<Digest>) -> Result<Bytes, RepoError> {
+        match self.read_once(kind, id, digest).await {
+            // A prune may have moved it since the groups were opened: one more look, with fresh eyes.
+            Err(e) if e.is_damage() => match self.afresh().await?.read_once(kind, id, digest).await {
+                Ok(bytes) => Ok(bytes),
+                Err(_) => Err(e),
+            },
+            other => other,
+        }
+    }
+
+    /// A reader that sees the groups as they stood when this one first missed something.
+    async fn afresh(&self) -> Result<Self, RepoError> {
+        let open = || async {
+            let damage = self.groups.damage().clone();
+            Ok::<_, RepoError>(Arc::new(Groups::knowing(&self.repo, damage).await?))
+        };
+        let groups = Arc::clone(self.again.get_or_try_init(open).await?);
+        Ok(Self { groups, ..self.clone() })
+    }
+
+    async fn read_once(
+        &self,
+        kind: BlobKind,
+        id: &BlobId,
+        digest: Option<Digest>,
+    ) -> Result<Bytes, RepoError> {
         let mut last = RepoError::Missing { kind, id: *id };
         let mut tried = Vec::new();
         let fits = |l: &Located| digest.is_none_or(|d| d == l.record.digest);

@@ -200,6 +200,11 @@ impl Group {
         self.packs.read().ok().and_then(|p| p.get(id).map(|s| s.size)).unwrap_or(0)
     }
 
+    /// Whether a pack is not there as it should be: missing, of another size, or unknown.
+    pub fn is_lost(&self, id: &PackId) -> bool {
+        self.packs.read().map_or(true, |p| p.get(id).is_none_or(|s| s.lost.is_some()))
+    }
+
     /// The blobs of packs that no index names.
     pub fn loose(&self) -> &[(PackId, Record)] {
         &self.loose

@@ -201,7 +201,8 @@ impl Liveness {
         if sound || (!own.is_empty() && !fresh) {
             return Ok(fresh);
         }
-        let there = |group: &Group, l: &Located| group.pack_size(&l.pack) > 0;
+        // A pack that is missing or of another size is lost; one with recorded damage may still be mended.
+        let there = |group: &Group, l: &Located| !group.is_lost(&l.pack);
         let truth = own.first().map(|(_, l)| l.record.digest).or(wanted.digest);
         let mut hurt = own.iter().any(|(_, l)| there(&home, l)).then(|| (Arc::clone(&home), own[0].0));
         for name in self.elsewhere(place) {

@@ -110,7 +110,11 @@ impl Source for Bucket {
 /// What a snapshot holds: every byte is read.
 pub async fn held(repo: &Repository, s: &SnapshotRecord) -> Result<Tree, qbak::repo::RepoError> {
     let groups = Arc::new(Groups::new(repo).await?);
-    let blobs = BlobReader::new(repo, groups, s.group, &s.needs);
+    held_by(&BlobReader::new(repo, groups, s.group, &s.needs), s).await
+}
+
+/// As [`held`], by a reader that is there already.
+pub async fn held_by(blobs: &BlobReader, s: &SnapshotRecord) -> Result<Tree, qbak::repo::RepoError> {
     let mut tree = Tree::new();
     let entries = ManifestReader::new(blobs.clone(), s.name, &s.manifest, Span::all()).collect().await?;
     for entry in entries.iter().filter(|e| e.kind == Kind::Object) {

@@ -149,7 +149,7 @@ impl Work<'_> {
                         self.pending += pack.size.saturating_sub(pack.needed);
                         let name = names::pack(plan.name, *id);
                         self.ctx.observer.event(Event::Warning(format!(
-                            "{name} is damaged, so it stays; run qbak verify --data and qbak heal"
+                            "{name} cannot be read in full, so it stays; run qbak verify --data and qbak heal"
                         )));
                     }
                     Err(e) => {
