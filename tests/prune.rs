@@ -239,6 +239,9 @@ async fn stopped_everywhere(share: bool, counted: Counted, fault: Fault, step: u
             "{fault:?} at {at}: {after:?}\n{whole:?}"
         );
         assert!(after.len() <= whole.len() + 2, "{fault:?} at {at}: {after:?}\n{whole:?}");
+        if at % 3 > 0 {
+            continue;
+        }
         let third = prune::prune(&ctx, prune_options(wish()), &chrono::Utc).await.unwrap();
         assert_eq!((third.removed, third.freed_bytes, third.moved_bytes), (0, 0, 0), "{fault:?} at {at}");
         // The group is as sound as the next run needs it to be.
@@ -258,13 +261,13 @@ async fn killed_before_every_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_after_every_change() {
     stopped_everywhere(false, Counted::Changes, Fault::CutAfter, 1).await;
-    stopped_everywhere(true, Counted::Changes, Fault::CutAfter, 2).await;
+    stopped_everywhere(true, Counted::Changes, Fault::CutAfter, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reply_lost_and_the_disk_full_at_every_write() {
-    stopped_everywhere(false, Counted::Changes, Fault::LostReply, 1).await;
-    stopped_everywhere(true, Counted::Changes, Fault::Full, 1).await;
+    stopped_everywhere(false, Counted::Changes, Fault::LostReply, 2).await;
+    stopped_everywhere(true, Counted::Changes, Fault::Full, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -489,7 +492,7 @@ async fn a_full_disk_is_made_room_on() {
     assert!(report.pending_bytes > 1500 * KIB as u64, "{report:?}");
     assert_eq!((report.removed, report.moved_bytes), (3, 0));
     let said = format!("{:?}", seen.0.lock().unwrap());
-    assert!(said.contains("filled up"), "{said}");
+    assert!(said.contains("there is no room"), "{said}");
     let repo = Repository::open(store(&memory)).await.unwrap();
     weeks.check(&repo, &all[3..]).await;
     let (ctx, _) = weeks.prune_context(&repo);

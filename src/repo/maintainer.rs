@@ -155,19 +155,20 @@ impl Maintainer {
     /// The store failed or is full.
     pub async fn finish_copies(&mut self) -> Result<Copies, RepoError> {
         let mut copies = Copies::default();
-        while let Some((home, mover)) = self.movers.pop_first() {
+        while let Some((home, mut mover)) = self.movers.pop_first() {
             let moved = match mover.finish().await {
                 Ok(moved) => moved,
                 Err(e) => {
+                    copies.0.insert(home, mover.abandon().await);
                     for (home, moved) in copies.0 {
                         self.discard(home, moved).await;
                     }
                     return Err(e);
                 }
             };
-            self.space.written += moved.packs.iter().map(|p| p.size).sum::<u64>();
             copies.0.insert(home, moved);
         }
+        self.space.written += copies.0.values().flat_map(|m| &m.packs).map(|p| p.size).sum::<u64>();
         Ok(copies)
     }
 

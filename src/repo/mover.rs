@@ -120,14 +120,15 @@ impl Mover {
     }
 
     /// Makes everything durable.
-    pub(super) async fn finish(mut self) -> Result<Moved, RepoError> {
+    pub(super) async fn finish(&mut self) -> Result<Moved, RepoError> {
         for open in std::mem::take(&mut self.open).into_iter().flatten() {
             self.queue.submit(open.number, open.builder).await?;
         }
         let done: HashMap<u32, PackEntry> = self.queue.drain().await?.into_iter().collect();
         let records = found(std::mem::take(&mut self.records), &done);
         self.done.extend(done);
-        Ok(Moved { packs: self.done.into_values().collect(), records, files: self.files })
+        let packs = std::mem::take(&mut self.done).into_values().collect();
+        Ok(Moved { packs, records, files: std::mem::take(&mut self.files) })
     }
 
     /// What is durable by now, when the copying was given up: nothing leads to it but its own index files.

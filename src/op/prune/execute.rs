@@ -11,7 +11,7 @@ use crate::op::OpError;
 use crate::plan::prune::Fate;
 use crate::repo::liveness::Liveness;
 use crate::repo::maintainer::{Copies, Maintainer, is_full};
-use crate::repo::{RepoError, names, run};
+use crate::repo::{names, run};
 
 /// Room that copying leaves free: for index files, and for whoever else writes to the disk.
 const MARGIN: u64 = 16 << 20;
@@ -86,20 +86,30 @@ impl Work<'_> {
     async fn groups(&mut self, plans: &mut [GroupPlan], live: &Liveness) -> Result<(), OpError> {
         let mut copies = Copies::default();
         if plans.iter().any(|p| p.with(|f| matches!(f, Fate::Rewrite(_))).next().is_some()) {
-            if !self.fits(plans) {
-                self.make_room(plans).await?;
-            }
-            if self.fits(plans) {
-                copies = self.copy(plans, live).await?;
-            } else {
-                self.postpone(plans, "there is no room to rewrite packs of which little is needed");
-            }
+            copies = self.copy_what_fits(plans, live).await?;
         }
         for plan in plans {
             self.stop()?;
             self.settle(plan, &mut copies).await?;
         }
         Ok(())
+    }
+
+    /// Copies; where there is no room, after making some; where there still is none, not.
+    async fn copy_what_fits(&mut self, plans: &mut [GroupPlan], live: &Liveness) -> Result<Copies, OpError> {
+        if self.fits(plans)
+            && let Some(copies) = self.copy(plans, live).await?
+        {
+            return Ok(copies);
+        }
+        self.make_room(plans).await?;
+        if self.fits(plans)
+            && let Some(copies) = self.copy(plans, live).await?
+        {
+            return Ok(copies);
+        }
+        self.postpone(plans);
+        Ok(Copies::default())
     }
 
     /// Whether there is room for what is to be copied, as far as can be known.
@@ -110,7 +120,7 @@ impl Work<'_> {
     }
 
     /// Leaves the packs that were to be rewritten for a later prune.
-    fn postpone(&mut self, plans: &mut [GroupPlan], why: &str) {
+    fn postpone(&mut self, plans: &mut [GroupPlan]) {
         let mut bytes = 0;
         for pack in plans.iter_mut().flat_map(|p| p.packs.values_mut()) {
             if let Fate::Rewrite(reason) = pack.fate {
@@ -120,12 +130,13 @@ impl Work<'_> {
         }
         self.pending += bytes;
         self.say(format!(
-            "{why}: they stay for now, and {bytes} bytes that a later prune can free; everything else is done"
+            "there is no room to rewrite packs of which little is needed: they stay, and with them {bytes} bytes that a later prune can free; everything else is done"
         ));
     }
 
-    /// Copies what is needed of the packs that are to be rewritten. A pack that cannot be read in full stays.
-    async fn copy(&mut self, plans: &mut [GroupPlan], live: &Liveness) -> Result<Copies, OpError> {
+    /// Copies what is needed of the packs that are to be rewritten. A pack that cannot be read in full stays. `None`: the
+    /// disk filled up, and is as full as it was before.
+    async fn copy(&mut self, plans: &mut [GroupPlan], live: &Liveness) -> Result<Option<Copies>, OpError> {
         let bytes =
             plans.iter().flat_map(|p| p.with(|f| matches!(f, Fate::Rewrite(_)))).map(|(_, p)| p.live_bytes);
         let bytes = Some(bytes.sum());
@@ -164,20 +175,12 @@ impl Work<'_> {
             Some(e) => Err(e),
         };
         match done {
-            Ok(copies) => Ok(copies),
+            Ok(copies) => Ok(Some(copies)),
             Err(e) => {
                 self.maintainer.abandon_copies().await;
-                self.full_or_fail(e, plans)
+                if is_full(&e) { Ok(None) } else { Err(e.into()) }
             }
         }
-    }
-
-    fn full_or_fail(&mut self, e: RepoError, plans: &mut [GroupPlan]) -> Result<Copies, OpError> {
-        if !is_full(&e) {
-            return Err(e.into());
-        }
-        self.postpone(plans, "the disk filled up while packs were rewritten");
-        Ok(Copies::default())
     }
 
     /// Deletes what can go without writing anything first.
