@@ -160,6 +160,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Init(args) => args.run(context).await,
         Command::List(args) => args.run(context).await,
         Command::Ls(args) => args.run(context).await,
+        Command::Prune(args) => args.run(context).await,
         Command::Restore(args) => args.run(context).await,
         Command::Snapshot(args) => args.run(context).await,
         Command::Stats(args) => args.run(context).await,

@@ -171,7 +171,7 @@ impl<'a> Session<'a> {
             guard: self.config.guard,
             concurrency: self.config.limits.concurrency as usize,
             host: host(),
-            pid: std::process::id(),
+            pid: pid(),
             ..Options::new(self.spool())
         }
     }
@@ -181,6 +181,11 @@ fn no_source() -> Failure {
     Problem::usage("no source is named")
         .hint("set source in qbak.toml, such as source = \"kodo://BUCKET\", or give --source")
         .into()
+}
+
+/// This process's number.
+pub fn pid() -> u32 {
+    std::process::id()
 }
 
 /// This machine's name.

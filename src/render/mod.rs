@@ -9,6 +9,7 @@ pub mod list;
 pub mod ls;
 pub mod output;
 pub mod progress;
+pub mod prune;
 pub mod restore;
 pub mod snapshot;
 pub mod stats;

@@ -81,7 +81,8 @@ fn every_command_of_the_contract_takes_its_flags() {
         "verify --incremental",
         "verify latest --restore --against live",
         "prune --keep 8 --keep-groups 2 --remove latest~3 --remove 2026-11-15 -n",
-        "prune --yes",
+        "prune --keep-daily 7 --keep-weekly 8 --keep-monthly 12 --keep-yearly 3 --keep-within 1y6m --keep-tag t",
+        "prune --drop-incomplete --yes",
         "accept latest",
         "stats",
         "emulate ./d --bucket b --addr 127.0.0.1:0 --access-key a --secret-key s --private",
@@ -100,10 +101,6 @@ fn what_comes_later_is_refused_by_name_and_not_offered() {
         ("init --encrypt", "--encrypt"),
         ("snapshot --prune", "--prune"),
         ("snapshot --wait 30min", "--wait"),
-        ("prune --keep-daily 7", "--keep-daily"),
-        ("prune --keep-within 1y6m", "--keep-within"),
-        ("prune --keep-tag t", "--keep-tag"),
-        ("prune --drop-incomplete", "--drop-incomplete"),
         ("prune --exclusive", "--exclusive"),
     ] {
         assert_eq!(parse(line).unwrap().later(), Some(flag), "{line}");

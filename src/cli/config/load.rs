@@ -21,12 +21,7 @@ const LATER: &[(&str, &str)] = &[
     ("kodo.listing", "listing at made-up markers"),
     ("kodo.up", "restoring into a bucket"),
     ("s3.", "S3 buckets"),
-    ("retention.keep_daily", "retention by day"),
-    ("retention.keep_weekly", "retention by week"),
-    ("retention.keep_monthly", "retention by month"),
-    ("retention.keep_yearly", "retention by year"),
-    ("retention.keep_within", "retention by age"),
-    ("retention.keep_tag", "retention by tag"),
+    ("retention.timezone", "retention by another time zone than this machine's"),
     ("hooks.", "hooks"),
     ("metrics.", "metrics"),
 ];
