@@ -421,6 +421,12 @@ async fn a_restore_is_compared() {
     let c = folder.compared.unwrap();
     assert_eq!((folder.damaged, c.different), (2, 2), "{:?}", damage(&folder));
     assert!(damage(&folder)[0].contains("a/03.txt"));
+    // The listing ends before the entries do.
+    for name in ["new", "big.bin", "b/0"] {
+        std::fs::remove_file(ground.data.path().join(name)).unwrap();
+    }
+    let c = ground.verify(against(ground.data.path(), true)).await.compared.unwrap();
+    assert_eq!((c.changed, c.gone, c.new, c.different), (1, 3, 0, 0), "{c:?}");
     // A blob that is gone is damage of the store, whatever it is compared with.
     let pack = &ground.packs(false)[0];
     change(&ground.path(pack), |b| b[HEADER + 1] ^= 1);

@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod cat;
 pub mod check;
 mod checkpoints;
+pub mod diff;
 pub mod error;
 pub mod init;
 pub mod keys;

@@ -8,6 +8,7 @@ pub mod index_build;
 pub mod index_file;
 pub mod liveness;
 pub mod maintainer;
+pub mod manifest_diff;
 pub mod manifest_reader;
 pub mod manifest_writer;
 pub mod marks;

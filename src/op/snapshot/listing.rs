@@ -42,6 +42,7 @@ pub(in crate::op) struct Listing {
     task: JoinHandle<()>,
     last: Option<Key>,
     sorted: bool,
+    ended: bool,
 }
 
 impl Drop for Listing {
@@ -64,7 +65,7 @@ impl Listing {
             }
             let _ = sender.send(Ok(None)).await;
         });
-        Self { pages, task, last: None, sorted: false }
+        Self { pages, task, last: None, sorted: false, ended: false }
     }
 
     /// Lists everything first and sorts it; of a key that is listed twice, the later one counts.
@@ -76,7 +77,7 @@ impl Listing {
                 let _ = sender.send(Err(e)).await;
             }
         });
-        Self { pages, task, last: None, sorted: true }
+        Self { pages, task, last: None, sorted: true, ended: false }
     }
 
     /// The next page.
@@ -85,11 +86,17 @@ impl Listing {
     /// The listing failed: then nothing is known of what would have come, least of all that it is gone.
     pub(in crate::op) async fn next(&mut self) -> Result<Next, OpError> {
         loop {
+            if self.ended {
+                return Ok(Next::End);
+            }
             let page = match self.pages.recv().await {
                 Some(page) => page?,
                 None => return Err(OpError::Failed("the listing stopped before its end".into())),
             };
-            let Some(page) = page else { return Ok(Next::End) };
+            let Some(page) = page else {
+                self.ended = true;
+                continue;
+            };
             if page.is_empty() {
                 continue;
             }
