@@ -16,7 +16,7 @@ use qbak::model::share::Share;
 use qbak::model::time::Timestamp;
 use qbak::op::check::{self, Severity};
 use qbak::op::snapshot::{Options, snapshot};
-use qbak::op::verify::{self, Against, Depth, Report, verify};
+use qbak::op::verify::{self, Against, Depth, Report, Trial, Way, verify};
 use qbak::plan::verify::Choice;
 use qbak::repo::Repository;
 use qbak::repo::names::{self, Meaning};
@@ -79,6 +79,11 @@ impl Ground {
 const FULL: RunKind = RunKind::Full;
 const INCREMENTAL: RunKind = RunKind::Incremental;
 
+/// A trial restore that writes nothing.
+fn stream() -> Depth {
+    Depth::Restore(Trial { against: None, scratch: std::env::temp_dir(), stream: true })
+}
+
 fn damage(report: &Report) -> Vec<String> {
     report.findings.iter().filter(|f| f.severity == Severity::Damage).map(ToString::to_string).collect()
 }
@@ -107,7 +112,7 @@ async fn a_sound_store_is_clean_at_every_depth() {
     assert_eq!((data.damaged, data.contents, data.bytes), (0, true, bytes));
     assert_eq!(data.packs as usize, ground.packs(false).len() + ground.packs(true).len());
     assert_eq!(data.blobs, structure.blobs);
-    let restore = ground.verify(Depth::Restore(None)).await;
+    let restore = ground.verify(stream()).await;
     assert_eq!((restore.damaged, restore.contents), (0, true));
     assert!(restore.bytes > 4 << 20 && restore.compared.is_none());
 }
@@ -258,11 +263,11 @@ async fn damage_stays_in_its_group() {
     for finding in report.findings.iter().filter(|f| f.severity == Severity::Damage) {
         assert_eq!(finding.snapshots, [groups[0]], "{finding}");
     }
-    let restore = ground.verify(Depth::Restore(None)).await;
+    let restore = ground.verify(stream()).await;
     assert!(restore.findings.iter().all(|f| !f.snapshots.contains(&groups[1])));
     // Even the first is restored whole, from the other group's copies.
     let ctx = verification(&ground.open().await);
-    let first = verify::Options { only: Some(groups[0]), depth: Depth::Restore(None) };
+    let first = verify::Options { only: Some(groups[0]), depth: stream() };
     let report = verify(&ctx, first).await.unwrap();
     assert!(report.bytes > 4 << 20);
     assert!(damage(&report).iter().all(|d| d.contains("it is missing; there is an undamaged copy")));
@@ -300,7 +305,7 @@ async fn the_next_run_mends() {
         let after = ground.data().await;
         assert_eq!(damage(&after), [""; 0], "case {case}");
         assert!(after.findings.iter().any(|f| f.severity == Severity::Notice), "case {case}");
-        assert_eq!(damage(&ground.verify(Depth::Restore(None)).await), [""; 0], "case {case}");
+        assert_eq!(damage(&ground.verify(stream()).await), [""; 0], "case {case}");
     }
 }
 
@@ -316,7 +321,7 @@ async fn a_damaged_or_missing_index_costs_nothing() {
                 false => change(&ground.path(index), |b| b[200] ^= 1),
             }
         }
-        let report = ground.verify(Depth::Restore(None)).await;
+        let report = ground.verify(stream()).await;
         assert_eq!(report.damaged as usize, indexes.len(), "{:?}", damage(&report));
         assert!(report.findings.iter().all(|f| f.keys.is_empty()));
         ground.run(None).await;
@@ -397,20 +402,25 @@ async fn two_copies_and_one_of_them_bad() {
     let report = ground.data().await;
     assert!(names_file(&report, &pack), "{:?}", report.findings);
     assert!(damage(&report).iter().all(|d| d.contains("undamaged copy in")), "{:?}", damage(&report));
-    assert_eq!(damage(&ground.verify(Depth::Restore(None)).await), [""; 0], "the good copy is read");
+    assert_eq!(damage(&ground.verify(stream()).await), [""; 0], "the good copy is read");
     assert_eq!(damage(&ground.data().await), [""; 0], "it is known, and harms nobody");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_is_compared() {
     let ground = Ground::new(&[FULL]).await;
+    let scratch = tempfile::tempdir().unwrap();
     let against = |path: &Path, live| {
-        Depth::Restore(Some(Against { source: folder(path), live, spool: std::env::temp_dir() }))
+        let against = Some(Against { source: folder(path), live });
+        Depth::Restore(Trial { against, scratch: scratch.path().into(), stream: false })
     };
     let live = ground.verify(against(ground.data.path(), true)).await;
     let c = live.compared.unwrap();
     assert_eq!((live.damaged, c.changed, c.gone, c.new, c.different, c.unread), (0, 0, 0, 0, 0, 0));
     assert_eq!(c.same, 30 + 1 + 1 + 2);
+    assert_eq!((live.way, live.blobs), (Some(Way::Folder), 30 + 2 + 1));
+    let left = || std::fs::read_dir(scratch.path()).unwrap().count();
+    assert_eq!(left(), 0, "the trial is removed");
     write(ground.data.path(), "a/03.txt", "changed since");
     write(ground.data.path(), "new", "new");
     std::fs::remove_file(ground.data.path().join("a/04.txt")).unwrap();
@@ -433,6 +443,34 @@ async fn a_restore_is_compared() {
     let report = ground.verify(against(ground.data.path(), true)).await;
     let found = report.findings.iter().find(|f| f.severity == Severity::Damage).unwrap();
     assert!(found.pack.is_some() && matches!(found.blob, Some((BlobKind::Data, _))), "{found:?}");
+    assert_eq!(ground.repo.damage().await.unwrap().len(), 1, "the next run is to know of it");
+    assert_eq!(left(), 0);
+    write(ground.data.path(), "big.bin", noise(1, (4 << 20) + 1000));
+    ground.run(None).await;
+    assert_eq!(damage(&ground.verify(against(ground.data.path(), true)).await), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_keys_are_restored_for_the_trial_and_read_back() {
+    let bucket = common::bucket::Bucket::new().await;
+    let keys = ["a", "a/", "a/b", "a//b", "/x", "../up", "dot/./dot", "C:\\con", "empty", "é", "x\ny"];
+    for key in keys {
+        bucket.put(key, format!("content of {key}"));
+    }
+    bucket.put("empty", "");
+    bucket.put("large", noise(5, (4 << 20) + 5));
+    bucket.snapshot(&[]).await.exits(0);
+    let repo = Repository::open(Store::local(&bucket.store_folder()).unwrap()).await.unwrap();
+    for stream in [false, true] {
+        let scratch = tempfile::tempdir().unwrap();
+        let trial = Trial { against: None, scratch: scratch.path().into(), stream };
+        let options = verify::Options { only: None, depth: Depth::Restore(trial) };
+        let report = verify(&verification(&repo), options).await.unwrap();
+        assert_eq!(damage(&report), [""; 0]);
+        assert_eq!(report.findings, []);
+        assert_eq!(report.blobs as usize, keys.len() + 2);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -441,7 +479,7 @@ async fn stops_when_told_to() {
     let (stop, cancel) = qbak::op::Cancel::pair();
     stop.stop();
     let ctx = verify::Context { cancel, ..verification(&ground.open().await) };
-    for depth in [Depth::Structure, Depth::Data(Choice::All), Depth::Restore(None)] {
+    for depth in [Depth::Structure, Depth::Data(Choice::All), stream()] {
         let ended = verify(&ctx, verify::Options { only: None, depth }).await;
         assert!(matches!(ended, Err(qbak::op::OpError::Interrupted)));
     }

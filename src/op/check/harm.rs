@@ -158,13 +158,13 @@ async fn finding(subject: Subject, harm: Harm, groups: &Groups) -> Result<Findin
         Subject::Blob(group, pack, kind, id) => {
             let what =
                 harm.what.or_else(|| known(&pack)).unwrap_or_else(|| "other bytes than were stored".into());
-            let mut f = Finding::damage(file_of(group, pack), format!("{kind} blob {id}: {what}")).pack(pack);
+            let mut f = Finding::damage(file_of(group, pack), about(kind, &id, &what)).pack(pack);
             f.blob = Some((kind, id));
             f
         }
         Subject::Gone(group, kind, id) => {
             let what = harm.what.unwrap_or_else(|| "no pack of the group has it".into());
-            let mut f = Finding::damage(names_group(group), format!("{kind} blob {id}: {what}"));
+            let mut f = Finding::damage(names_group(group), about(kind, &id, &what));
             f.blob = Some((kind, id));
             f
         }
@@ -186,6 +186,12 @@ fn names_blob(damage: &DamageRecord, copy: &Located) -> bool {
         BlobKind::from(*kind) == copy.record.kind && *id == copy.record.id
     };
     !damage.whole && damage.blobs.iter().any(same)
+}
+
+/// What is wrong with a blob; some reasons name it themselves.
+pub(super) fn about(kind: BlobKind, id: &BlobId, what: &str) -> String {
+    let name = format!("{kind} blob {id}");
+    if what.starts_with(&name) { what.to_owned() } else { format!("{name}: {what}") }
 }
 
 fn names_group(group: RunName) -> String {

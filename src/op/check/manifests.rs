@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 
 use super::finding::{Finding, Findings};
-use super::harm::{Harms, Hurt, Needed};
+use super::harm::{Harms, Hurt, Needed, about};
 use crate::format::manifest::{MAX_HEIGHT, Reference};
 use crate::format::pack::BlobKind;
 use crate::format::records::{Completeness, SnapshotRecord};
@@ -350,7 +350,7 @@ impl Walk {
         let Some(bad) = bad.first() else { return Ok(()) };
         let file = names::pack(bad.group, bad.pack);
         let twin = names::pack(good.group, good.pack);
-        let what = format!("{kind} blob {id}: {what}; there is an undamaged copy in {twin}");
+        let what = format!("{}; there is an undamaged copy in {twin}", about(kind, id, what));
         let mut finding = Finding::damage(file, what).pack(bad.pack);
         finding.blob = Some((kind, *id));
         locked(&self.harms)?.others.push(finding);

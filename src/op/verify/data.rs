@@ -168,7 +168,7 @@ async fn packs_of(ctx: &Context, groups: &Arc<Groups>, name: RunName) -> Result<
     let Some(snapshot) = found else {
         return Err(OpError::Failed(format!("snapshot {name} is not there or cannot be read")));
     };
-    super::restore::packs_of(ctx, groups, &snapshot).await
+    super::holding::packs_of(ctx, groups, &snapshot).await
 }
 
 /// Damage that the structure's check found on its way: blobs of manifests that do not read, packs without a table.

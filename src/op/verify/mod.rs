@@ -2,13 +2,15 @@
 //! also read packs front to back and check every byte; `--restore` reads every object as a restore would.
 
 mod data;
+mod holding;
 mod memory;
+mod objects;
 mod restore;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use restore::{Against, Comparison};
+pub use restore::{Against, Comparison, Trial, Way};
 
 use crate::format::records::DamageRecord;
 use crate::model::clock::Clock;
@@ -49,8 +51,8 @@ pub enum Depth {
     Structure,
     /// These packs are read whole.
     Data(Choice),
-    /// Every object of one snapshot (the newest, unless another is named) is read as a restore would read it.
-    Restore(Option<Against>),
+    /// One snapshot (the newest, unless another is named) is restored for the trial.
+    Restore(Trial),
 }
 
 /// What a verification came to.
@@ -70,7 +72,9 @@ pub struct Report {
     pub blobs: u64,
     /// Bytes of contents and packs that were read.
     pub bytes: u64,
-    /// What `--restore` compared.
+    /// How `--restore` went about it.
+    pub way: Option<Way>,
+    /// What `--restore` compared with, if it was asked to.
     pub compared: Option<Comparison>,
     /// How long it took.
     pub seconds: f64,
@@ -105,8 +109,8 @@ pub async fn verify(ctx: &Context, options: Options) -> Result<Report, OpError> 
     report.findings = outcome.findings;
     report.damaged = outcome.more;
     data::add_unneeded(ctx, &read, &mut report.findings).await?;
-    if let Depth::Restore(against) = depth {
-        restore::prove(ctx, only, against, &mut report).await?;
+    if let Depth::Restore(trial) = depth {
+        restore::prove(ctx, only, trial, &mut report).await?;
     }
     memory::forget_unreadable(ctx, &report.findings).await?;
     // Objects are read side by side: the order in which they finish says nothing.

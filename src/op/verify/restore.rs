@@ -1,39 +1,42 @@
-//! `--restore`: reads every object of a snapshot as a restore would, hashes what comes, and compares it with the entry;
-//! and, where asked, with the source as it stands or with a folder. Nothing is written.
+//! `--restore`: a trial. Where there is room the snapshot is restored into a temporary folder and read back from there;
+//! where there is not, every object is read and hashed as a restore would, without being written. Then it is compared
+//! with the source as it stands or with a folder, where that is asked for.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
-
-use super::{Context, Report};
-use crate::format::pack::BlobKind;
-use crate::format::records::SnapshotRecord;
-use crate::model::content::{block_range, blocks, content_id, sha1};
-use crate::model::entry::{Entry, Kind, State};
+use super::{Context, Report, objects};
 use crate::model::event::Event;
-use crate::model::id::{BlobId, ContentId, ContentKind, PackId};
-use crate::model::listed::{Listed, ListedHash};
+use crate::model::key::Key;
 use crate::model::name::RunName;
 use crate::op::OpError;
 use crate::op::check::{Finding, Severity};
-use crate::op::snapshot::listing::{Listing, Next};
-use crate::plan::compare::is_same;
-use crate::repo::RepoError;
-use crate::repo::blobs::{BlobReader, Groups};
-use crate::repo::manifest_reader::{ManifestReader, Span};
-use crate::repo::names::{self, Meaning};
-use crate::source::{ReadError, Source};
+use crate::op::open::{Catalog, Opened};
+use crate::op::restore::{self, Cause, Problem, Request};
+use crate::repo::names;
+use crate::source::Source;
+use crate::source::folder::FolderSource;
+use crate::store::Store;
 
-/// What the objects are compared with.
+/// A trial restore.
+pub struct Trial {
+    /// What the objects are compared with.
+    pub against: Option<Against>,
+    /// Where the trial is restored to if there is room, and where temporary files go.
+    pub scratch: PathBuf,
+    /// Write nothing, even if there is room.
+    pub stream: bool,
+}
+
+/// What restored objects are compared with.
 pub struct Against {
     /// The source as it stands, or a folder as a source.
     pub source: Arc<dyn Source>,
     /// It is the source: what differs from the snapshot has changed since. A folder is expected to be the same.
     pub live: bool,
-    /// Where its listing is sorted.
-    pub spool: std::path::PathBuf,
 }
 
 /// What a comparison came to, in objects.
@@ -55,366 +58,152 @@ pub struct Comparison {
     pub unread: u64,
 }
 
-/// More findings than this are only counted.
-const MOST: usize = 10_000;
+/// How a trial was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Into a temporary folder, which was read back.
+    Folder,
+    /// Every object was read and hashed, nothing was written.
+    Stream,
+}
 
 /// Proves one snapshot.
 pub(super) async fn prove(
     ctx: &Context,
     only: Option<RunName>,
-    against: Option<Against>,
+    trial: Trial,
     report: &mut Report,
 ) -> Result<(), OpError> {
-    let snapshots = ctx.repo.snapshots().await?;
-    let chosen = match only {
-        Some(name) => snapshots.finished.iter().find(|s| s.name == name),
-        None => snapshots.finished.last(),
-    };
-    let Some(snapshot) = chosen else {
+    let catalog = Catalog::read(&ctx.repo).await?;
+    let newest = catalog.snapshots.finished.last().map(|s| s.name);
+    let Some(name) = only.or(newest) else {
         return Err(OpError::Failed("there is no snapshot to restore".into()));
     };
-    let groups = Arc::new(Groups::new(&ctx.repo).await?);
-    let reader = BlobReader::new(&ctx.repo, groups, snapshot.group, &snapshot.needs);
-    ctx.observer.event(Event::Phase {
-        name: "restoring",
-        objects: Some(snapshot.counts.objects),
-        bytes: Some(snapshot.counts.bytes),
-    });
-    let against = against.map(Arc::new);
-    let mut proof = Proof {
-        ctx,
-        snapshot: snapshot.name,
-        reader: reader.clone(),
-        against: against.clone(),
-        jobs: JoinSet::new(),
-        compared: Comparison::default(),
-        report,
-    };
-    let mut entries = ManifestReader::new(reader, snapshot.name, &snapshot.manifest, Span::all());
-    let mut other = against.as_deref().map(|a| Other::new(ctx, a));
-    loop {
-        if ctx.cancel.is_set() {
-            return Err(OpError::Interrupted);
+    let opened = catalog.open(name).await?;
+    (report.blobs, report.bytes, report.contents) = (0, 0, true);
+    let way = if trial.stream || !has_room(&opened, &trial.scratch) { Way::Stream } else { Way::Folder };
+    report.way = Some(way);
+    let (objects, bytes) = opened.totals();
+    if way == Way::Folder {
+        folder(ctx, &opened, &trial.scratch, report).await?;
+    }
+    let against = trial.against.map(Arc::new);
+    if way == Way::Stream || against.is_some() {
+        let name = if way == Way::Stream { "restoring" } else { "comparing" };
+        ctx.observer.event(Event::Phase { name, objects: Some(objects), bytes: Some(bytes) });
+        let stored = way == Way::Stream;
+        let read = (report.blobs, report.bytes);
+        let compared = objects::pass(ctx, &opened, stored, against.as_ref(), &trial.scratch, report).await?;
+        if !stored {
+            // What was read at the other side is no proof of the store.
+            (report.blobs, report.bytes) = read;
         }
-        let entry = match entries.next().await {
-            Ok(Some(entry)) => entry,
-            Ok(None) => break,
-            // The structure's check has told of it already.
-            Err(e) if e.is_damage() => continue,
-            Err(e) => return Err(e.into()),
-        };
-        let listed = match &mut other {
-            Some(other) => other.until(Some(&entry), &mut proof).await?,
-            None => None,
-        };
-        proof.begin(entry, listed).await?;
-    }
-    if let Some(other) = &mut other {
-        other.until(None, &mut proof).await?;
-    }
-    while proof.settle().await? {}
-    let compared = proof.compared;
-    report.contents = true;
-    report.compared = against.is_some().then_some(compared);
-    Ok(())
-}
-
-/// The other side's listing, stepped along with the entries.
-struct Other {
-    listing: Listing,
-    page: std::vec::IntoIter<Listed>,
-    peeked: Option<Listed>,
-    ended: bool,
-}
-
-impl Other {
-    fn new(ctx: &Context, against: &Against) -> Self {
-        let spool: &Path = &against.spool;
-        let listing = Listing::sorted(Arc::clone(&against.source), spool, &ctx.observer);
-        Self { listing, page: Vec::new().into_iter(), peeked: None, ended: false }
-    }
-
-    async fn next(&mut self) -> Result<Option<Listed>, OpError> {
-        loop {
-            if let Some(listed) = self.peeked.take().or_else(|| self.page.next()) {
-                return Ok(Some(listed));
-            }
-            // A listing tells of its end once; what comes after it in the snapshot asks again.
-            if self.ended {
-                return Ok(None);
-            }
-            match self.listing.next().await? {
-                Next::Page(page) => self.page = page.into_iter(),
-                Next::End => self.ended = true,
-                Next::OutOfOrder => {
-                    return Err(OpError::Failed("a sorted listing is out of order".into()));
-                }
-            }
-        }
-    }
-
-    /// Steps up to the entry's key; `None`: to the end. What is stepped over is not in the snapshot.
-    async fn until(
-        &mut self,
-        entry: Option<&Entry>,
-        proof: &mut Proof<'_>,
-    ) -> Result<Option<Listed>, OpError> {
-        while let Some(listed) = self.next().await? {
-            match entry {
-                Some(entry) if listed.key == entry.key => return Ok(Some(listed)),
-                Some(entry) if listed.key > entry.key => {
-                    self.peeked = Some(listed);
-                    return Ok(None);
-                }
-                _ => proof.compared.new += 1,
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// What one object came to.
-struct Done {
-    key: crate::model::key::Key,
-    blocks: u64,
-    bytes: u64,
-    /// What is wrong with it in the store.
-    damage: Option<RepoError>,
-    compared: Option<Compared>,
-}
-
-enum Compared {
-    Same,
-    SameByHash,
-    Changed,
-    Gone,
-    Different(String),
-    Unread(String),
-}
-
-struct Proof<'a> {
-    ctx: &'a Context,
-    snapshot: RunName,
-    reader: BlobReader,
-    against: Option<Arc<Against>>,
-    jobs: JoinSet<Result<Done, OpError>>,
-    compared: Comparison,
-    report: &'a mut Report,
-}
-
-impl Proof<'_> {
-    async fn begin(&mut self, entry: Entry, listed: Option<Listed>) -> Result<(), OpError> {
-        // Named without contents: there is nothing to restore.
-        if entry.state != State::Ok {
-            return Ok(());
-        }
-        let at_once = std::thread::available_parallelism().map_or(2, usize::from) + 1;
-        while self.jobs.len() >= at_once {
-            self.settle().await?;
-        }
-        let (reader, against) = (self.reader.clone(), self.against.clone());
-        self.jobs.spawn(async move { object(&reader, against, entry, listed).await });
-        Ok(())
-    }
-
-    /// Takes one result; false: there is none left.
-    async fn settle(&mut self) -> Result<bool, OpError> {
-        let Some(done) = self.jobs.join_next().await else { return Ok(false) };
-        let done = done??;
-        self.report.blobs += done.blocks;
-        self.report.bytes += done.bytes;
-        self.ctx.observer.event(Event::Advance { objects: 1, bytes: done.bytes });
-        if let Some(e) = done.damage {
-            let mut finding = Finding::damage(names::snapshot(self.snapshot), format!("{}: {e}", done.key));
-            match &e {
-                RepoError::Damaged { kind, id, pack, .. } => {
-                    finding.blob = Some((*kind, *id));
-                    if let Meaning::Pack(_, pack) = names::meaning(pack) {
-                        finding.pack = Some(pack);
-                    }
-                }
-                RepoError::Missing { kind, id } => finding.blob = Some((*kind, *id)),
-                _ => {}
-            }
-            self.add(finding, &done.key);
-        }
-        let c = &mut self.compared;
-        match done.compared {
-            None => {}
-            Some(Compared::Same) => c.same += 1,
-            Some(Compared::SameByHash) => c.same_by_hash += 1,
-            Some(Compared::Changed) => c.changed += 1,
-            Some(Compared::Gone) => c.gone += 1,
-            Some(Compared::Different(what)) => {
-                c.different += 1;
-                let what = format!("{}: {what}", done.key);
-                self.add(Finding::damage(names::snapshot(self.snapshot), what), &done.key);
-            }
-            Some(Compared::Unread(what)) => {
-                c.unread += 1;
-                let what = format!("{}: it cannot be compared: {what}", done.key);
-                self.add(Finding::notice(names::snapshot(self.snapshot), what), &done.key);
-            }
-        }
-        Ok(true)
-    }
-
-    fn add(&mut self, finding: Finding, key: &crate::model::key::Key) {
-        if self.report.findings.len() < MOST {
-            let mut finding = finding.snapshot(self.snapshot);
-            finding.keys.push(key.clone());
-            finding.entries = 1;
-            self.report.findings.push(finding);
-        } else if finding.severity == Severity::Damage {
-            self.report.damaged += 1;
-        }
-    }
-}
-
-/// Reads one object from the store, and compares.
-async fn object(
-    reader: &BlobReader,
-    against: Option<Arc<Against>>,
-    entry: Entry,
-    listed: Option<Listed>,
-) -> Result<Done, OpError> {
-    let mut done = Done { key: entry.key.clone(), blocks: 0, bytes: 0, damage: None, compared: None };
-    if let Some(content) = entry.content {
-        match stored(reader, &entry, content, &mut done).await {
-            Ok(()) => {}
-            Err(e) if e.is_damage() => {
-                done.damage = Some(e);
-                return Ok(done);
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-    if let Some(against) = against {
-        done.compared = Some(compare(&against, &entry, listed).await?);
-    }
-    Ok(done)
-}
-
-/// Reads all bytes of a content and hashes them into its name.
-async fn stored(
-    reader: &BlobReader,
-    entry: &Entry,
-    content: ContentId,
-    done: &mut Done,
-) -> Result<(), RepoError> {
-    let ids = reader.blocks(content, entry.size).await?;
-    for (n, id) in (0..).zip(&ids) {
-        let range = block_range(n, entry.size);
-        let bytes = reader.read(BlobKind::Data, id).await?;
-        let (length, wanted) = (bytes.len() as u64, *id);
-        let same = tokio::task::spawn_blocking(move || sha1(&bytes) == wanted).await?;
-        if !same || length != range.end - range.start {
-            let what = "its bytes are not those that the entry names".into();
-            return Err(RepoError::Damaged { kind: BlobKind::Data, id: *id, pack: "its pack".into(), what });
-        }
-        done.blocks += 1;
-        done.bytes += length;
-    }
-    if content_id(&ids) != content {
-        let (ContentKind::Blob(id) | ContentKind::List(id)) = content.kind();
-        let what = "its blocks do not add up to the entry's etag".into();
-        return Err(RepoError::Damaged { kind: BlobKind::List, id, pack: "its pack".into(), what });
+        report.compared = against.is_some().then_some(compared);
     }
     Ok(())
 }
 
-async fn compare(against: &Against, entry: &Entry, listed: Option<Listed>) -> Result<Compared, OpError> {
-    let differs = |what: &str| {
-        if against.live { Compared::Changed } else { Compared::Different(what.into()) }
+/// Whether the trial fits, and leaves as much again free for everybody else.
+fn has_room(opened: &Opened, scratch: &Path) -> bool {
+    let (objects, bytes) = opened.totals();
+    let need = bytes.saturating_add(objects.saturating_mul(4096)).saturating_add(64 << 20);
+    let free = Store::local(scratch).ok().and_then(|s| s.free_bytes());
+    free.is_some_and(|free| need.saturating_mul(2) <= free)
+}
+
+/// Restores into a temporary folder and reads that back.
+async fn folder(ctx: &Context, opened: &Opened, scratch: &Path, report: &mut Report) -> Result<(), OpError> {
+    let failed = |e: std::io::Error| {
+        OpError::Failed(format!("the trial cannot be restored into {}: {e}", scratch.display()))
     };
-    let Some(listed) = listed else {
-        return Ok(if against.live {
-            Compared::Gone
-        } else {
-            Compared::Different("it is not in the folder".into())
-        });
-    };
-    if let Some(why) = listed.failed.clone().or_else(|| listed.unavailable.clone()) {
-        return Ok(Compared::Unread(why));
-    }
-    if listed.kind != entry.kind {
-        return Ok(differs("it is another kind of thing there"));
-    }
-    if entry.kind != Kind::Object {
-        return Ok(if listed.target == entry.target {
-            Compared::Same
-        } else {
-            differs("it points elsewhere there")
-        });
-    }
-    let untouched = is_same(&listed, entry);
-    if against.source.blocking().is_none() {
-        let same = match &listed.hash {
-            Some(ListedHash::Etag(id)) => Some(*id) == entry.content,
-            _ => untouched,
-        };
-        return Ok(if same { Compared::SameByHash } else { differs("the source lists another hash") });
-    }
-    if listed.size != entry.size {
-        return Ok(differs("it has another size there"));
-    }
-    let source = Arc::clone(&against.source);
-    let read = tokio::task::spawn_blocking(move || local_content(source.as_ref(), &listed)).await?;
-    Ok(match read {
-        Ok(id) if Some(id) == entry.content => Compared::Same,
-        Ok(_) if untouched => Compared::Different(
-            "its bytes are others at the source, though its times did not change: one of the two is damaged"
-                .into(),
-        ),
-        Ok(_) => differs("it has other bytes there"),
-        Err(ReadError::Changed | ReadError::Vanished) if against.live => Compared::Changed,
-        Err(e) => Compared::Unread(e.to_string()),
+    let place = tempfile::Builder::new().prefix("qbak-trial-").tempdir_in(scratch).map_err(failed)?;
+    let to = place.path().join("restored");
+    let result = restore_and_compare(ctx, opened, &to, scratch, report).await;
+    let removed = tokio::task::spawn_blocking(move || {
+        make_removable(&to);
+        place.close()
     })
-}
-
-/// The content id of a local file as it stands.
-fn local_content(source: &dyn Source, listed: &Listed) -> Result<ContentId, ReadError> {
-    let mut ids: Vec<BlobId> = Vec::new();
-    if let Some(local) = source.blocking() {
-        for n in 0..blocks(listed.size) {
-            ids.push(sha1(&local.read_blocking(listed, block_range(n, listed.size))?));
-        }
+    .await?;
+    if let Err(e) = removed {
+        ctx.observer.event(Event::Warning(format!("the trial's temporary folder could not be removed: {e}")));
     }
-    Ok(content_id(&ids))
+    result
 }
 
-/// The packs that hold a snapshot's blobs, its manifest's own included.
-pub(super) async fn packs_of(
+async fn restore_and_compare(
     ctx: &Context,
-    groups: &Arc<Groups>,
-    snapshot: &SnapshotRecord,
-) -> Result<BTreeSet<PackId>, OpError> {
-    let reader = BlobReader::new(&ctx.repo, Arc::clone(groups), snapshot.group, &snapshot.needs);
-    let mut packs = BTreeSet::new();
-    // Packs of metadata are few, and hold the manifest and the block lists: all of the group's count.
-    for name in std::iter::once(snapshot.group).chain(snapshot.needs.iter().copied()) {
-        let own = groups.get(name).await?.packs();
-        packs.extend(own.into_iter().filter(|(_, state)| state.metadata).map(|(id, _)| id));
+    opened: &Opened,
+    to: &Path,
+    scratch: &Path,
+    report: &mut Report,
+) -> Result<(), OpError> {
+    let restoring = restore::Context {
+        opened: opened.clone(),
+        clock: Arc::clone(&ctx.clock),
+        observer: Arc::clone(&ctx.observer),
+        cancel: ctx.cancel.clone(),
+    };
+    let restored = restore::restore(&restoring, Request::new(to.to_owned(), scratch.to_owned())).await?;
+    let told = tell(ctx, opened, &restored.problems, report).await?;
+    report.damaged += (restored.failed - restored.absent).saturating_sub(told);
+    ctx.observer.event(Event::Phase {
+        name: "reading back",
+        objects: Some(restored.objects),
+        bytes: Some(restored.bytes),
+    });
+    let source = FolderSource::open(to, scratch, Arc::clone(&ctx.clock), Arc::clone(&ctx.observer))?;
+    let against = Arc::new(Against { source: Arc::new(source), live: false });
+    let before = report.findings.len();
+    objects::pass(ctx, opened, false, Some(&against), scratch, report).await?;
+    // What could not be restored is not missing for another reason.
+    let known: BTreeSet<Key> =
+        report.findings[..before].iter().flat_map(|f| f.keys.iter().cloned()).collect();
+    let mut n = 0;
+    report.findings.retain(|f| {
+        n += 1;
+        n <= before || f.severity == Severity::Notice || !f.keys.iter().all(|k| known.contains(k))
+    });
+    Ok(())
+}
+
+/// Says what did not come back. Where the store is to blame each object is looked at once more, for the pack and the blob.
+async fn tell(
+    ctx: &Context,
+    opened: &Opened,
+    problems: &[Problem],
+    report: &mut Report,
+) -> Result<u64, OpError> {
+    let damaged: Vec<Key> =
+        problems.iter().filter(|p| p.cause == Cause::Damaged).filter_map(|p| p.key.clone()).collect();
+    let before = report.findings.len();
+    objects::some(ctx, opened, &damaged, report).await?;
+    let known: BTreeSet<Key> =
+        report.findings[before..].iter().flat_map(|f| f.keys.iter().cloned()).collect();
+    let mut told = 0;
+    for problem in problems.iter().filter(|p| p.cause != Cause::Absent) {
+        told += 1;
+        let what = match &problem.key {
+            Some(key) if known.contains(key) => continue,
+            Some(key) => format!("{key}: {}", problem.reason),
+            // A piece of the manifest: the structure's check has told of it.
+            None if problem.cause == Cause::Damaged => continue,
+            None => problem.reason.clone(),
+        };
+        let mut finding = Finding::damage(names::snapshot(opened.name), what).snapshot(opened.name);
+        finding.entries = u64::from(problem.key.is_some());
+        finding.keys.extend(problem.key.clone());
+        report.findings.push(finding);
     }
-    let mut entries = ManifestReader::new(reader.clone(), snapshot.name, &snapshot.manifest, Span::all());
-    loop {
-        if ctx.cancel.is_set() {
-            return Err(OpError::Interrupted);
-        }
-        let entry = match entries.next().await {
-            Ok(Some(entry)) => entry,
-            Ok(None) => return Ok(packs),
-            Err(e) if e.is_damage() => continue,
-            Err(e) => return Err(e.into()),
-        };
-        let Some(content) = entry.content else { continue };
-        let ids = match reader.blocks(content, entry.size).await {
-            Ok(ids) => ids,
-            Err(e) if e.is_damage() => continue,
-            Err(e) => return Err(e.into()),
-        };
-        for id in ids {
-            packs.extend(reader.copies(BlobKind::Data, &id).await?.into_iter().map(|l| l.pack));
+    Ok(told)
+}
+
+/// Folders come back with their modes; one that nobody may write to cannot be emptied.
+fn make_removable(folder: &Path) {
+    let _ = std::fs::set_permissions(folder, Permissions::from_mode(0o700));
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            make_removable(&entry.path());
         }
     }
 }
