@@ -17,7 +17,7 @@ use super::session::Session;
 use crate::model::date::DateSpec;
 use crate::model::share::Share;
 use crate::model::slice::Slice;
-use crate::op::verify::{self, Depth, Options, Report};
+use crate::op::verify::{self, Depth, Options, Report, Trial};
 use crate::plan::verify::Choice;
 use crate::render::verify as show;
 use crate::render::words::Problem;
@@ -111,10 +111,11 @@ impl Args {
         } else if self.incremental {
             Depth::Data(Choice::Unproven)
         } else if self.restore {
-            Depth::Restore(match &self.against {
+            let against = match &self.against {
                 Some(against) => Some(opened(against, session, repo).await?),
                 None => None,
-            })
+            };
+            Depth::Restore(Trial { against, scratch: session.spool(), stream: false })
         } else {
             Depth::Structure
         })
@@ -139,7 +140,7 @@ async fn opened(
             (Arc::new(source) as Arc<dyn crate::source::Source>, false)
         }
     };
-    Ok(verify::Against { source, live, spool })
+    Ok(verify::Against { source, live })
 }
 
 fn exit(report: &Report) -> Exit {

@@ -10,7 +10,7 @@ use super::output::{Output, OutputError, Paint};
 use crate::model::id::{BlobId, PackId};
 use crate::model::name::RunName;
 use crate::op::check::{Finding, Severity};
-use crate::op::verify::{Comparison, Report};
+use crate::op::verify::{Comparison, Report, Way};
 
 #[derive(Serialize)]
 struct Found<'a> {
@@ -42,6 +42,7 @@ struct Summary {
     bytes: u64,
     damaged: u64,
     contents: bool,
+    restored: Option<&'static str>,
     compared: Option<Compared>,
     seconds: f64,
 }
@@ -79,7 +80,15 @@ pub fn report(r: &Report, out: &Output) -> Result<(), OutputError> {
     let snapshots = counted(r.snapshots, "snapshot");
     let (packs, blobs) = (counted(r.packs, "pack"), counted(r.blobs, "blob"));
     let time = duration(Duration::from_secs_f64(r.seconds));
-    let checked = if r.contents {
+    if let Some(way) = r.way {
+        out.line(match way {
+            Way::Folder => "restored into a temporary folder, and read back from there",
+            Way::Stream => "read and hashed as a restore would; there was no room to write it",
+        })?;
+    }
+    let checked = if r.way.is_some() {
+        format!("checked {snapshots}, and restored one: {blobs}, {}; {time}", size(r.bytes))
+    } else if r.contents {
         format!("checked {snapshots}, and read {packs} and {blobs}, {}; {time}", size(r.bytes))
     } else {
         format!("checked {snapshots}, {packs} and {blobs} by name, size, index and manifest; {time}")
@@ -158,6 +167,10 @@ fn summary(r: &Report) -> Summary {
         bytes: r.bytes,
         damaged: r.damaged,
         contents: r.contents,
+        restored: r.way.map(|way| match way {
+            Way::Folder => "folder",
+            Way::Stream => "stream",
+        }),
         compared: r.compared.map(|c| Compared {
             same: c.same,
             same_by_hash: c.same_by_hash,
@@ -186,6 +199,7 @@ mod tests {
             findings: vec![harm, Finding::notice("groups/g/packs/cd/y.pack", "nothing needs it")],
             damaged: 2,
             contents: true,
+            way: None,
             snapshots: 3,
             packs: 2,
             blobs: 10,
