@@ -59,7 +59,7 @@ pub fn main() -> ExitCode {
         let first = move |signal: interrupt::Signal| {
             stop.stop();
             said.aside(format_args!(
-                "{}: what is stored so far is being kept; once more ends it at once",
+                "{}: stopping, and keeping what is whole; once more ends it at once",
                 signal.name()
             ));
         };

@@ -17,8 +17,8 @@ pub enum OpError {
     /// Another run or prune holds the store.
     #[error("the store is in use{}", held(.0.as_ref()))]
     InUse(Option<Holder>),
-    /// It was told to stop; what was stored serves the next run.
-    #[error("interrupted; what was stored serves the next run")]
+    /// It was told to stop; the same command goes on from what is whole.
+    #[error("interrupted: what is whole stays, and the same command goes on from it")]
     Interrupted,
     /// What it writes to takes no more; a reader that has gone away is `BrokenPipe`.
     #[error("the output cannot be written: {0}")]
