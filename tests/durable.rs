@@ -139,6 +139,9 @@ fn a_prune_deletes_names_first_and_durably() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().canonicalize().unwrap();
     let (store, source) = (root.join("store"), root.join("data"));
+    for n in 0..30 {
+        write(&source, &format!("stays-{n}"), noise(1000 + n, 1000));
+    }
     init(&store, &source);
     for week in 0..2 {
         for n in 0..10 {
