@@ -1,8 +1,16 @@
-//! `qbak diff`: its arguments.
+//! `qbak diff`: its arguments, and how it is run.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
+use super::chosen::Unfinished;
+use super::context::Context;
+use super::exit::Exit;
+use super::run::Failure;
+use super::session::Session;
 use crate::model::date::{BadDate, DateSpec};
+use crate::op::diff::{self, To};
+use crate::render::diff as show;
 
 /// Show what changed between two snapshots, or since one
 #[derive(Debug, Clone, clap::Args)]
@@ -42,5 +50,50 @@ impl FromStr for Side {
 
     fn from_str(text: &str) -> Result<Self, BadDate> {
         if text == "live" { Ok(Self::Live) } else { text.parse().map(Self::Snapshot) }
+    }
+}
+
+impl Args {
+    /// Compares, and shows what differs.
+    pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let session = Session::new(context)?;
+        let repo = session.open().await?;
+        let catalog = session.catalog(&repo).await?;
+        let first = session.choose(&catalog, &self.from, Unfinished::No)?.snapshot.name;
+        let (from, newer, live) = match &self.to {
+            // Alone: what that snapshot changed against the one before it.
+            None => (diff::before(&catalog, first), Some(first), None),
+            Some(Side::Live) => (Some(first), None, Some(session.live(&repo).await?)),
+            Some(Side::Snapshot(date)) => {
+                (Some(first), Some(session.choose(&catalog, date, Unfinished::No)?.snapshot.name), None)
+            }
+        };
+        let older = match from {
+            Some(name) => Some(catalog.open(name).await?),
+            None => None,
+        };
+        let newer = match newer {
+            Some(name) => Some(catalog.open(name).await?),
+            None => None,
+        };
+        let work = diff::Context {
+            spool: session.spool(),
+            observer: Arc::clone(&context.observer),
+            cancel: context.cancel.clone(),
+        };
+        let (to, name) = match (&newer, live) {
+            (Some(opened), _) => (To::Snapshot(opened), opened.name.to_string()),
+            (None, Some(source)) => (To::Live(source), "live".to_owned()),
+            (None, None) => return Ok(Exit::Failed),
+        };
+        let mut found = diff::diff(&work, older.as_ref(), to).await?;
+        let mut folders = show::Folders::default();
+        while let Some(change) = found.next_change()? {
+            if self.stat { folders.add(&change) } else { show::change(&change, &context.out)? }
+        }
+        folders.show(&context.out)?;
+        show::report(from, &name, &found.summary, self.stat, &context.out)?;
+        let differs = self.exit_code && !found.summary.is_empty();
+        Ok(if differs { Exit::Failed } else { Exit::Done })
     }
 }

@@ -157,6 +157,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Emulate(args) => args.run(context).await,
         Command::Cat(args) => args.run(context).await,
         Command::Accept(args) => args.run(context).await,
+        Command::Diff(args) => args.run(context).await,
         Command::Init(args) => args.run(context).await,
         Command::List(args) => args.run(context).await,
         Command::Ls(args) => args.run(context).await,

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod choice;
+pub mod diff;
 pub mod human;
 pub mod init;
 pub mod json;
