@@ -15,7 +15,7 @@ use crate::model::key::Key;
 use crate::model::share::Share;
 use crate::model::url::{Location, Role};
 
-const FIVE_LINES: &str = "\
+pub(super) const FIVE_LINES: &str = "\
 In five lines:
   export QINIU_ACCESS_KEY=… QINIU_SECRET_KEY=…
   qbak init --store /backup/photos

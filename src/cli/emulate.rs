@@ -43,8 +43,8 @@ pub struct Args {
 }
 
 /// The keys that it accepts when none are given; made up, as any others would be.
-const ACCESS_KEY: &str = "emulated-access-key";
-const SECRET_KEY: &str = "emulated-secret-key";
+pub(super) const ACCESS_KEY: &str = "emulated-access-key";
+pub(super) const SECRET_KEY: &str = "emulated-secret-key";
 
 #[derive(Serialize)]
 struct Started<'a> {

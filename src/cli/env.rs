@@ -14,6 +14,11 @@ pub trait Env: Send + Sync {
     /// The folder that relative paths of the command line start from.
     fn current_dir(&self) -> io::Result<PathBuf>;
 
+    /// The program that runs.
+    fn program(&self) -> io::Result<PathBuf> {
+        Err(io::Error::other("these surroundings have no program"))
+    }
+
     /// The user's home folder.
     fn home(&self) -> Option<PathBuf> {
         self.var("HOME").map(PathBuf::from).filter(|p| p.is_absolute())
@@ -38,6 +43,10 @@ impl Env for SystemEnv {
 
     fn current_dir(&self) -> io::Result<PathBuf> {
         std::env::current_dir()
+    }
+
+    fn program(&self) -> io::Result<PathBuf> {
+        std::env::current_exe()
     }
 }
 

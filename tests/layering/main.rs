@@ -60,7 +60,7 @@ const AMBIENT: &[(&str, &str, &[&str])] = &[
     ("env::temp_dir", "the environment", &["src/cli/env.rs"]),
     ("env::args", "the environment", &["src/cli/mod.rs"]),
     ("env::args_os", "the environment", &["src/cli/mod.rs"]),
-    ("env::current_exe", "the environment", &[]),
+    ("env::current_exe", "the environment", &["src/cli/env.rs"]),
     ("env::set_var", "the environment", &[]),
     ("env::set_current_dir", "the environment", &[]),
     ("process::id", "who runs it", &["src/cli/session.rs"]),
