@@ -253,12 +253,26 @@ impl Writer {
             })
             .collect();
         self.adopt_loose(&mut entries, &mut records);
-        // What could not be read is replaced: its packs are named here, by their own tables.
-        let replaces: Vec<IndexId> = self.group.unreadable.iter().map(|(id, _)| *id).collect();
-        if entries.is_empty() && (replaces.is_empty() || replaces.iter().all(|id| self.group.is_replaced(id)))
-        {
+        if entries.is_empty() {
             return Ok(());
         }
+        let size = self.write_file(records, entries, Vec::new()).await?;
+        let mut state = self.lock()?;
+        // Only now that they can be found in the file.
+        for (_, record) in pending {
+            state.pending.remove(&(record.kind, record.id));
+        }
+        state.index_bytes += size;
+        Ok(())
+    }
+
+    /// Writes an index file and adds it to the group; returns its size.
+    async fn write_file(
+        &self,
+        mut records: Vec<IndexRecord>,
+        entries: Vec<PackEntry>,
+        replaces: Vec<IndexId>,
+    ) -> Result<u64, RepoError> {
         let repo = self.repo.clone();
         let (nonce, sealer) = (random()?, repo.sealer().clone());
         let (id, bytes) = tokio::task::spawn_blocking(move || {
@@ -273,12 +287,18 @@ impl Writer {
         repo.store().create(&names::index(self.run.group, id), bytes).await?;
         let file = IndexFile::open(&repo, self.run.group, id, size).await?;
         self.group.add_file(Arc::new(file));
-        let mut state = self.lock()?;
-        // Only now that they can be found in the file.
-        for (_, record) in pending {
-            state.pending.remove(&(record.kind, record.id));
+        Ok(size)
+    }
+
+    /// Index files that cannot be read are put aside. Their packs are named elsewhere by now, and what only they knew of is
+    /// stored again; but that is sure only behind a commit. Before it the next run must still see that something is
+    /// wrong, and look every blob up.
+    async fn retire_unreadable(&self) -> Result<(), RepoError> {
+        let left = self.group.unreadable.iter().map(|(id, _)| *id).filter(|id| !self.group.is_replaced(id));
+        let left: Vec<IndexId> = left.collect();
+        if !left.is_empty() {
+            self.write_file(Vec::new(), Vec::new(), left).await?;
         }
-        state.index_bytes += size;
         Ok(())
     }
 
@@ -343,16 +363,21 @@ impl Writer {
     pub async fn commit(&self, snapshot: &SnapshotRecord) -> Result<(), RepoError> {
         let name = names::snapshot(self.run.name);
         let bytes = Bytes::from(record::encode(snapshot).map_err(|e| RepoError::file(&name, e))?);
-        match self.repo.store().create(&name, bytes.clone()).await {
-            // Even an acknowledged or refused create is settled by what stands there.
-            Ok(()) => {}
-            Err(e) if e.kind == StoreErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e.into()),
-        }
-        let stands = self.repo.store().get(&name, record::MAX_RECORD as u64).await?;
+        let created = self.repo.store().create(&name, bytes.clone()).await;
+        // A reply can be lost, and a refusal be the answer to a retry of our own: what stands there decides.
+        let stands = match (self.repo.store().get(&name, record::MAX_RECORD as u64).await, created) {
+            (Ok(stands), Err(e)) if stands != bytes && e.kind != StoreErrorKind::AlreadyExists => {
+                return Err(e.into());
+            }
+            (Ok(stands), _) => stands,
+            (Err(_), Err(e)) => return Err(e.into()),
+            (Err(e), Ok(())) => return Err(e.into()),
+        };
         if stands != bytes {
             return Err(RepoError::Fenced(self.run.name));
         }
+        // What follows is tidiness; if it fails, the next run or prune does it.
+        let _ = self.retire_unreadable().await;
         // The snapshot is there whatever happens now: a record that stays only shows as a leftover.
         let _ = run::forget(&self.repo, self.run.name).await;
         Ok(())
