@@ -1,5 +1,7 @@
 //! `qbak snapshot`: its arguments, and how it is run.
 
+use std::time::{Duration, Instant};
+
 use super::args;
 use super::context::Context;
 use super::exit::Exit;
@@ -7,6 +9,8 @@ use super::run::Failure;
 use super::session::Session;
 use crate::format::records::{Completeness, RunKind};
 use crate::model::duration::CalendarDuration;
+use crate::model::event::Event;
+use crate::op::OpError;
 use crate::op::snapshot::{self, Options, Report};
 use crate::render::snapshot as show;
 
@@ -40,8 +44,8 @@ pub struct Args {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Wait so long for another run to end
-    #[arg(long, hide = true, value_name = "DURATION", value_parser = exact)]
-    pub wait: Option<std::time::Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = exact)]
+    pub wait: Option<Duration>,
     /// Apply the configured retention afterwards
     #[arg(long, hide = true)]
     pub prune: bool,
@@ -51,7 +55,7 @@ pub struct Args {
 }
 
 /// A duration that a clock can wait for.
-fn exact(text: &str) -> Result<std::time::Duration, String> {
+fn exact(text: &str) -> Result<Duration, String> {
     let duration: CalendarDuration =
         text.parse().map_err(|e: crate::model::duration::BadDuration| e.to_string())?;
     duration.exact().ok_or_else(|| "m means months; write 30min for minutes".into())
@@ -83,14 +87,43 @@ impl Args {
             observer: context.observer.clone(),
             cancel: context.cancel.clone(),
         };
-        let report = snapshot::snapshot(&work, options).await?;
+        let report = in_turn(context, &work, &options, self.wait).await?;
         show::report(&report, &context.out)?;
         Ok(exit(&report))
     }
 
     pub(super) fn later(&self) -> Option<&'static str> {
-        let wait = self.wait.is_some().then_some("--wait");
-        wait.or_else(|| self.prune.then_some("--prune"))
+        self.prune.then_some("--prune")
+    }
+}
+
+/// How often it is looked whether the other run has ended.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Makes the snapshot as soon as nobody else is at work, if that comes within `patience`.
+async fn in_turn(
+    context: &Context,
+    work: &snapshot::Context,
+    options: &Options,
+    patience: Option<Duration>,
+) -> Result<Report, Failure> {
+    let began = Instant::now();
+    let mut said = false;
+    loop {
+        match snapshot::snapshot(work, options.clone()).await {
+            Err(busy @ OpError::InUse(_)) if patience.is_some_and(|p| began.elapsed() < p) => {
+                if !said {
+                    context.observer.event(Event::Warning(format!("waiting: {busy}")));
+                    said = true;
+                }
+            }
+            result => return Ok(result?),
+        }
+        let mut cancel = context.cancel.clone();
+        tokio::select! {
+            () = cancel.wait() => return Err(OpError::Interrupted.into()),
+            () = tokio::time::sleep(LOOK) => {}
+        }
     }
 }
 
