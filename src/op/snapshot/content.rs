@@ -134,6 +134,14 @@ impl Contents {
         Ok(true)
     }
 
+    /// The ids of a large content's blocks, if the store has its list.
+    pub(super) async fn blocks(&self, content: ContentId, size: u64) -> Vec<BlobId> {
+        match content.kind() {
+            ContentKind::List(_) => self.reader.blocks(content, size).await.unwrap_or_default(),
+            ContentKind::Blob(_) => Vec::new(),
+        }
+    }
+
     /// What a dry run says instead of copying: whether another group seems to have it.
     async fn elsewhere(&self, content: ContentId, size: u64) -> Result<bool, OpError> {
         let (kind, id) = match content.kind() {

@@ -36,6 +36,8 @@ impl Engine {
                     if contents.present(content, size).await? || contents.copy(content, size).await? {
                         return Ok(Outcome::Here(number, known, listed, content));
                     }
+                    // Of a content whose list is there, only the blocks that are not are read from the source.
+                    let begun = if begun.is_empty() { contents.blocks(content, size).await } else { begun };
                     Ok(Outcome::Absent(number, known, listed, content, begun))
                 });
                 Ok(())
