@@ -150,3 +150,56 @@ async fn a_store_holds_one_source() {
     let said = bucket.snapshot(&moved).await.exits(6);
     assert_eq!(said.number("objects"), 1, "suspect: all that was there is gone");
 }
+
+/// A small disk of its own, gone with the value.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(megabytes: u32) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let size = format!("size={megabytes}m");
+        let mut mount = std::process::Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
+        if mounted.is_ok_and(|o| o.status.success()) {
+            return Some(Self(folder));
+        }
+        #[expect(clippy::disallowed_methods, reason = "set by .ci/run")]
+        let required = std::env::var_os("QBAK_REQUIRE_OUTSIDE").is_some();
+        assert!(!required, "a tmpfs is needed here and cannot be mounted");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_run_that_would_not_fit_is_put_off_and_a_full_disk_loses_nothing() {
+    let Some(disk) = SmallDisk::new(30) else {
+        eprintln!("skipped: only root can mount a small disk");
+        return;
+    };
+    let bucket = Bucket::new().await;
+    bucket.put("film", noise(1, 18 << 20));
+    let store = disk.0.path().join("store");
+    let text = std::fs::read_to_string(bucket.path("qbak.toml")).unwrap();
+    let text = text.replace("\"./store\"", &format!("\"{}\"", store.display()));
+    std::fs::write(bucket.path("qbak.toml"), format!("{text}[groups]\nfull_every = 1\n")).unwrap();
+    bucket.qbak(&["-q", "init"]).await.exits(0);
+    assert_eq!(bucket.snapshot(&[]).await.exits(0).summary()["kind"], "full");
+    let next = bucket.snapshot(&[]).await.exits(0);
+    assert_eq!(
+        (&next.summary()["kind"], &next.summary()["full_postponed"]),
+        (&"incremental".into(), &true.into())
+    );
+    assert_eq!(next.asides("warning").len(), 1);
+    // Asked for, it is tried; the disk is full, and nothing is lost by it.
+    let full = bucket.snapshot(&["--full"]).await.exits(1);
+    assert_eq!(full.summary()["kind"], "disk_full", "{full:#?}");
+    bucket.qbak(&["verify", "--data"]).await.exits(0);
+    let after = bucket.snapshot(&["--incremental"]).await.exits(0);
+    assert_eq!((after.number("unchanged"), after.number("downloaded_objects")), (1, 0));
+}

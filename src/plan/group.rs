@@ -2,6 +2,7 @@
 
 use crate::format::records::{RunKind, RunRecord, SnapshotRecord};
 use crate::model::name::RunName;
+use crate::model::size::human;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +65,11 @@ pub fn choose(wish: Wish, now: &Situation<'_>) -> Choice {
         && !asked
         && need > free
     {
-        let reason =
-            format!("a full run is due ({reason}), but it needs about {need} bytes and {free} are free");
+        let reason = format!(
+            "a full run is due ({reason}), but it needs about {} and {} are free",
+            human(need),
+            human(free)
+        );
         return Choice { kind: RunKind::Incremental, group: Some(latest.group), postponed: true, reason };
     }
     Choice { kind: RunKind::Full, group: begun_full(wish, now, Some(latest)), postponed: false, reason }
@@ -77,7 +81,10 @@ fn due(wish: Wish, finished: &[SnapshotRecord], latest: &SnapshotRecord) -> Opti
     }
     let runs = finished.iter().filter(|s| s.group == latest.group).count();
     (wish.full_every > 0 && runs >= wish.full_every as usize).then(|| {
-        format!("the group of {} has {runs} runs; groups.full_every is {}", latest.group, wish.full_every)
+        format!(
+            "groups.full_every is {}, and the group of {} has that many runs",
+            wish.full_every, latest.group
+        )
     })
 }
 
