@@ -178,7 +178,7 @@ fn named(
     for s in all.iter().filter(|s| s.pinned && wish.remove.contains(&s.name)) {
         gone.remove(&s.name);
         reasons.entry(s.name).or_default().push("pinned: --remove does not go over a pin".into());
-        refused.push(format!("{} is pinned, so it was not removed; qbak unpin {} first", s.name, s.name));
+        refused.push(format!("{} is pinned, so it was not removed", s.name));
     }
     if !gone.is_empty() && all.iter().all(|s| gone.contains(&s.name)) {
         // The one that is worth most.

@@ -160,7 +160,7 @@ impl Work<'_> {
                         self.pending += pack.size.saturating_sub(pack.needed);
                         let name = names::pack(plan.name, *id);
                         self.ctx.observer.event(Event::Warning(format!(
-                            "{name} cannot be read in full, so it stays; run qbak verify --data and qbak heal"
+                            "{name} cannot be read in full, so it stays; run qbak verify --data, then qbak snapshot"
                         )));
                     }
                     Err(e) => {
