@@ -300,6 +300,18 @@ proptest! {
     }
 }
 
+/// A failed folder hides the keys in it, not those that only begin alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_folder_hides_only_what_lies_in_it() {
+    let mut old = base(40, 3);
+    apply(&mut old, &[(26, 5360, 18), (39, 35721, 12)]);
+    let mut new = old.clone();
+    apply(&mut new, &[(81, 15, 4), (17, 12604, 1), (97, 43739, 235)]);
+    let a = Saved::new().await.save(&old).await;
+    let (live, _) = changes(Some(&a), To::Live(Arc::new(Listing::of(&new)))).await;
+    assert_eq!(live, naive(&old, &new));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_equal_is_not_read() {
     let old = base(80_000, 1_000_000);

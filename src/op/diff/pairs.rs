@@ -7,6 +7,7 @@ use crate::model::listed::{Listed, ListedHash};
 use crate::op::OpError;
 use crate::op::open::{Entries, Opened};
 use crate::op::snapshot::fetch::{bare_entry, entry_with};
+use crate::op::snapshot::input::is_unread_folder;
 use crate::op::snapshot::listing::{Listing, Next};
 use crate::plan::compare::{is_same, merge_attributes};
 use crate::repo::manifest_diff::{ManifestDiff, Pair};
@@ -87,7 +88,7 @@ impl New {
             Self::Snapshot(entries) => Ok(entries.next().await?.map(Head::Entry)),
             Self::Live { listing, page, unread_folder } => loop {
                 if let Some(listed) = page.next() {
-                    if listed.failed.is_some() && listed.kind == Kind::Folder {
+                    if is_unread_folder(&listed) {
                         *unread_folder = Some(listed.key.clone());
                     }
                     return Ok(Some(Head::Listed(listed)));

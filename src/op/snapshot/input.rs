@@ -109,7 +109,7 @@ impl Input {
         self.details(&mut joined).await?;
         for Joined { before, listed, known, saved } in joined {
             tasks.extend(before);
-            if listed.failed.is_some() && listed.kind == Kind::Folder {
+            if is_unread_folder(&listed) {
                 self.unread_folder = Some(listed.key.clone());
             }
             let task = self.decide(listed, &known, &saved);
@@ -245,6 +245,12 @@ fn hidden_entry(mut entry: Entry) -> Entry {
     entry.content = None;
     entry.reason = Some("the folder it lies in could not be read".into());
     entry
+}
+
+/// Whether a listed object is a folder that could not be read: nothing is known of the keys that begin with its own,
+/// which ends in a slash.
+pub(in crate::op) fn is_unread_folder(listed: &Listed) -> bool {
+    listed.failed.is_some() && listed.kind == Kind::Folder && listed.key.bytes().ends_with(b"/")
 }
 
 /// The content that a listed hash names, if it is to be believed.

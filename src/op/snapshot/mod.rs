@@ -4,7 +4,7 @@ mod collision;
 mod content;
 mod engine;
 pub(super) mod fetch;
-mod input;
+pub(in crate::op) mod input;
 pub(super) mod listing;
 mod options;
 mod order;
