@@ -268,7 +268,7 @@ fn runtime() -> &'static tokio::runtime::Runtime {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(30) })]
+    #![proptest_config(common::cases(30))]
     #[test]
     fn as_a_naive_diff_says(
         size in prop::sample::select(vec![0u32, 1, 40, 700, 3000]),

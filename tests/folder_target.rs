@@ -7,6 +7,8 @@
     reason = "a test says what is wrong by failing"
 )]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -706,7 +708,7 @@ mod properties {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+        #![proptest_config(crate::common::cases(64))]
 
         #[test]
         fn any_keys_come_back(keys in prop::collection::btree_set(nasty(), 1..30)) {

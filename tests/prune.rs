@@ -526,7 +526,7 @@ async fn many_small_runs() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(common::cases(24))]
 
     /// Any weeks, any prunes: what is kept is what the bucket was.
     #[test]

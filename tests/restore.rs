@@ -479,7 +479,7 @@ fn things() -> impl Strategy<Value = BTreeMap<String, Thing>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
+    #![proptest_config(common::cases(12))]
     #[test]
     fn any_tree_comes_back(things in things()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

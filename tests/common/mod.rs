@@ -27,6 +27,17 @@ use qbak::source::Source;
 use qbak::source::folder::FolderSource;
 use qbak::store::Store;
 
+/// So many cases of a property, or as many as `PROPTEST_CASES` asks for.
+#[expect(clippy::disallowed_methods, reason = "a switch for whoever looks for more")]
+pub fn cases(few: u32) -> proptest::test_runner::Config {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+    proptest::test_runner::Config {
+        cases: asked.unwrap_or(few),
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
 /// Keeps every event.
 #[derive(Default)]
 pub struct Recorder(pub Mutex<Vec<Event>>);
