@@ -172,12 +172,16 @@ fn foresee(listed: &Listed, old: Option<&Entry>) -> Entry {
         return bare_entry(listed);
     }
     // The same hash and size is the same content; a put time alone does not make another.
+    // Where there is no hash (a file that was touched just now), time and size have to do: this only shows, a run reads.
     let same_hash = |old: &&Entry| {
         is_same(listed, old)
             || (old.state == State::Ok
                 && old.kind == listed.kind
                 && old.size == listed.size
-                && listed.hash.as_ref().is_some_and(|h| Some(h.text()) == old.shown_hash()))
+                && match &listed.hash {
+                    Some(hash) => Some(hash.text()) == old.shown_hash(),
+                    None => old.put_time == listed.put_time,
+                })
     };
     let known = old.filter(same_hash).and_then(|old| old.content);
     let named = match &listed.hash {
