@@ -176,4 +176,29 @@ mod tests {
             assert_eq!(again.finish().unwrap().blocks, stored.blocks);
         }
     }
+
+    /// The published table: byte i is i mod 251.
+    #[test]
+    fn published_etags_md5_and_crc32() {
+        let m = 1usize << 20;
+        for (size, etag, md5, crc32) in [
+            (0, "Fto5o-5ea0sNMlW_75VgGJCv2AcJ", "d41d8cd98f00b204e9800998ecf8427e", 0u32),
+            (1, "FlupPJ2wz_k_UrUh10IOQ_btonhP", "93b885adfe0da089cdf634904fd59f71", 3_523_407_757),
+            (m, "FsL8TLIPEwGmsN0hHBnmmhOSXb5A", "8f293a2f6c19b345152f7a49bb4c643c", 4_010_696_788),
+            (4 * m - 1, "Fn9tkLHM2wFqBpgIZJ4NMMYVKZLl", "d14c5acea679625f1111e902d00b0ae0", 4_004_961_754),
+            (4 * m, "Fgd8eREZ4FXnoK5eUHCJo_kRSDb1", "aad8b8e4d120d0df7a7fda991d5dab03", 2_704_297_939),
+            (4 * m + 1, "lgV4TNEnA2AXSRVyDqVW4bohMKad", "31244b258b16e75cdf5fd63f0c98f8c6", 1_101_668_447),
+            (8 * m, "lhZWuy7H6BDwRPEg8SCwWrzJuMmX", "727943cf3cd0ed31e7fbe1bab434d5eb", 2_142_621_045),
+            (8 * m + 1, "lpRzEFZm74e2PCP5AZHpXD7HEH-Z", "551614bf9fa16f183f9d4e9bdcca0bf3", 818_225_236),
+            (10 * m + 7, "lstfskeYVVVtRQ2itANuz8O4aUqn", "f1e452cb95b71abd0bd4b07de46cecf4", 3_088_768_148),
+        ] {
+            let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            let mut spool = Spool::hash_only();
+            // Pieces of an odd size: nothing may hang on where they end.
+            bytes.chunks(1_000_003).for_each(|piece| spool.write(piece).unwrap());
+            let stored = spool.finish().unwrap();
+            assert_eq!(super::super::etag::plain(&stored.blocks), etag, "{size}");
+            assert_eq!((hex::encode(stored.md5).as_str(), stored.crc32), (md5, crc32), "{size}");
+        }
+    }
 }
