@@ -19,11 +19,10 @@ pub(in crate::op) struct Saved {
 }
 
 impl Saved {
-    /// Adds a later checkpoint.
-    pub(in crate::op) fn add(&mut self, record: CheckpointRecord, closed: &mut Vec<Reference>) {
-        closed.extend(record.segments);
-        self.segments.clone_from(closed);
-        self.segments.extend(record.waiting);
+    /// Adds a later checkpoint; what waits replaces what waited at the one before.
+    fn add(&mut self, record: CheckpointRecord, waiting: &mut Vec<Reference>) {
+        self.segments.extend(record.segments);
+        *waiting = record.waiting;
         for b in record.begun {
             match self.begun.get_mut(&b.key) {
                 Some(known)
@@ -46,17 +45,18 @@ impl Saved {
 /// # Errors
 /// The store cannot be reached.
 pub(in crate::op) async fn saved(repo: &Repository, run: RunName) -> Result<Saved, OpError> {
-    let (mut saved, mut closed) = (Saved::default(), Vec::new());
+    let (mut saved, mut waiting) = (Saved::default(), Vec::new());
     for (expected, number) in (1..).zip(repo.checkpoints(run).await?) {
         if number != expected {
             break;
         }
         match repo.read::<CheckpointRecord>(&names::checkpoint(run, number)).await {
-            Ok(record) => saved.add(record, &mut closed),
+            Ok(record) => saved.add(record, &mut waiting),
             Err(e) if e.is_damage() => break,
             Err(e) => return Err(e.into()),
         }
     }
+    saved.segments.append(&mut waiting);
     // A checkpoint's waiting entries may lie behind segments of a later pass.
     saved.segments.sort_by(|a, b| a.first.cmp(&b.first));
     Ok(saved)

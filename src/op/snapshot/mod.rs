@@ -274,9 +274,7 @@ impl<'a> Work<'a> {
                 }
             }
         };
-        if ctx.cancel.is_set() {
-            return Err(OpError::Interrupted);
-        }
+        // Told to stop from here on, it finishes: all is read, and only a commit keeps all of it.
         let manifest = manifest.finish().await?;
         let indexes = self.writer.seal().await?;
         let (counts, difference) = Tally::take(&tally)?.finish()?;
@@ -314,10 +312,13 @@ impl<'a> Work<'a> {
             manifest,
         };
         self.writer.commit(&snapshot).await?;
-        if !moved.collisions.is_empty() {
-            collision::name_both(&ctx.repo, &snapshot, &moved.collisions, &ctx.observer).await?;
-        }
         self.put_aside(finished).await;
+        // The snapshot stands: what cannot be found out about it now must not make its run a failed one.
+        if !moved.collisions.is_empty()
+            && let Err(e) = collision::name_both(&ctx.repo, &snapshot, &moved.collisions, &ctx.observer).await
+        {
+            ctx.observer.event(Event::Warning(format!("which objects collide cannot be found out: {e}")));
+        }
         Ok(report(&snapshot, began, finished))
     }
 
