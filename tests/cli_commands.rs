@@ -198,12 +198,14 @@ async fn every_exit_code() {
     // 5: somebody is at work; whoever waits long enough has their turn.
     let me =
         Holder { what: "test".into(), host: "here".into(), pid: 7, since: "2026-11-21T00:00:00Z".into() };
-    let held = lease::take(&Store::local(&bucket.store_folder()).unwrap(), &me).unwrap();
+    let store = Store::local(&bucket.store_folder()).unwrap();
+    let held = lease::take(&store, lease::For::Run, &me).unwrap();
     let said = bucket.qbak(&["snapshot"]).await.exits(5);
     assert!(said.stderr.contains("test by process 7 on here since 2026-11-21T00:00:00Z"), "{said:?}");
+    let also = lease::take(&store, lease::For::Prune, &me).unwrap();
     bucket.qbak(&["prune", "--keep", "1"]).await.exits(5);
     bucket.qbak(&["list"]).await.exits(0);
-    drop(held);
+    drop((held, also));
     bucket.qbak(&["snapshot"]).await.exits(0);
     // 6: it looks wrong.
     for n in 1..15 {
@@ -233,7 +235,8 @@ async fn a_run_that_waits_has_its_turn() {
     bucket.put("a", "b");
     let me =
         Holder { what: "test".into(), host: "here".into(), pid: 7, since: "2026-11-21T00:00:00Z".into() };
-    let held = lease::take(&Store::local(&bucket.store_folder()).unwrap(), &me).unwrap();
+    let store = Store::local(&bucket.store_folder()).unwrap();
+    let held = lease::take(&store, lease::For::Run, &me).unwrap();
     let started = std::time::Instant::now();
     bucket.qbak(&["snapshot", "--wait", "1s"]).await.exits(2);
     tokio::spawn(async move {

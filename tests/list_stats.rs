@@ -74,7 +74,7 @@ async fn groups_runs_pins_and_labels() {
     );
     // Running is who holds the store now, as that process on that machine.
     let holder = Holder { what: "snapshot".into(), host: "here".into(), pid: 7, since: "now".into() };
-    let lease = lease::take(repo.store(), &holder).unwrap();
+    let lease = lease::take(repo.store(), lease::For::Run, &holder).unwrap();
     assert_eq!(list(&repo).await.unwrap().rows[3].running, Some(holder));
     drop(lease);
     assert_eq!(list(&repo).await.unwrap().rows[3].running, None);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::Reference;
 use super::pack::BlobKind;
 use super::record::{MAX_CHECKPOINT, Record};
-use crate::model::id::{BlobId, IndexId, PackId, StoreId};
+use crate::model::id::{BlobId, IndexId, MarkNonce, PackId, StoreId};
 use crate::model::key::Key;
 use crate::model::name::RunName;
 use crate::model::time::Timestamp;
@@ -315,6 +315,67 @@ pub struct VerifiedRecord {
     pub packs: Vec<PackId>,
 }
 
+/// `marks/<n>.json`: a prune has this number, and removes these snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRecord {
+    /// The number.
+    pub number: u32,
+    /// Random: which mark belongs to it.
+    pub nonce: MarkNonce,
+    /// The snapshots that go, whatever happens.
+    pub snapshots: Vec<RunName>,
+    /// When.
+    #[serde(with = "rfc3339")]
+    pub when: Timestamp,
+    /// On which machine.
+    #[serde(default)]
+    pub host: String,
+    /// As which process there.
+    #[serde(default)]
+    pub pid: u32,
+}
+
+/// What is to go of one group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkedGroup {
+    /// The group.
+    pub group: RunName,
+    /// Packs.
+    pub packs: Vec<PackId>,
+    /// Index files that go with them: those of a group that goes whole.
+    #[serde(default)]
+    pub indexes: Vec<IndexId>,
+}
+
+/// `marks/<n>.<nonce>.json`: the packs that a prune is about to delete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkRecord {
+    /// The number that it wants.
+    pub number: u32,
+    /// Random, as in the file's name.
+    pub nonce: MarkNonce,
+    /// What is to go.
+    pub groups: Vec<MarkedGroup>,
+}
+
+/// `marks/<n>.decision.json`: what becomes of the packs under a mark. The first decision counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionRecord {
+    /// The prune's number.
+    pub number: u32,
+    /// These stay after all.
+    #[serde(default)]
+    pub keep: Vec<PackId>,
+    /// All of them stay.
+    #[serde(default)]
+    pub keep_all: bool,
+    /// Why any stay; empty if none does.
+    #[serde(default)]
+    pub reason: String,
+    /// Random: tells it from any other of the same prune.
+    pub nonce: MarkNonce,
+}
+
 macro_rules! records {
     ($($type:ty => $kind:literal $(, $max:expr)?;)*) => {
         $(impl Record for $type {
@@ -334,6 +395,9 @@ records! {
     AcceptRecord => "accept";
     PinRecord => "pin";
     VerifiedRecord => "verified", 64 << 20;
+    ClaimRecord => "claim", 4 << 20;
+    MarkRecord => "mark", 64 << 20;
+    DecisionRecord => "decision", 64 << 20;
 }
 
 /// Times in records: RFC 3339 in UTC.

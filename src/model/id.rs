@@ -96,6 +96,11 @@ hex_id!(
     StoreId, 16, "a store id (32 hex digits)"
 );
 
+hex_id!(
+    /// What tells a prune's mark from any other: random.
+    MarkNonce, 8, "a mark's nonce (16 hex digits)"
+);
+
 impl Digest {
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {

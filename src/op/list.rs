@@ -76,10 +76,10 @@ pub async fn list(repo: &Repository) -> Result<List, OpError> {
         row.pinned = pins.contains(&s.name);
         rows.push(row);
     }
-    let holder = lease::holder(repo.store());
+    let holder = lease::holder(repo.store(), lease::For::Run);
     for (name, run) in repo.runs().await? {
-        let fate = snapshots.tombstones.contains(&name) || snapshots.finished.iter().any(|s| s.name == name);
-        if fate {
+        // One that was fenced may still serve the next run; one that has finished only left its record.
+        if snapshots.finished.iter().any(|s| s.name == name) {
             continue;
         }
         let run = match run {

@@ -35,8 +35,7 @@ impl Catalog {
         // The runs first: one that finishes in between then counts as finished.
         let runs = repo.runs().await?;
         let snapshots = repo.snapshots().await?;
-        let done: BTreeSet<RunName> =
-            snapshots.finished.iter().map(|s| s.name).chain(snapshots.tombstones.iter().copied()).collect();
+        let done: BTreeSet<RunName> = snapshots.finished.iter().map(|s| s.name).collect();
         let open = runs.into_values().flatten().filter(|r| !done.contains(&r.name)).collect();
         Ok(Self { repo: repo.clone(), snapshots, open, accepted: repo.accepted().await? })
     }

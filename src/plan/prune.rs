@@ -61,6 +61,8 @@ pub enum Why {
     Live(u64),
     /// An unfinished run may have left it.
     Reserved,
+    /// A run is at work, so nothing goes now.
+    AtWork,
     /// A needed blob in it is damaged; it may still be mended.
     Damaged,
     /// What it holds cannot be told.
@@ -77,6 +79,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Live(percent) => write!(f, "{percent} % of it is needed"),
+            Self::AtWork => f.write_str("a run is at work: it can go later"),
             Self::Reserved => f.write_str("an unfinished run may have left it"),
             Self::Damaged => f.write_str("a blob in it is needed and damaged"),
             Self::Unreadable => f.write_str("what it holds cannot be read"),

@@ -41,6 +41,7 @@ struct Summary<'a> {
     freed_bytes: u64,
     moved_bytes: u64,
     pending_bytes: u64,
+    waiting_for: Vec<RunName>,
     held_back: usize,
     refused: &'a [String],
     damaged_blobs: u64,
@@ -123,6 +124,7 @@ pub fn report(r: &Report, out: &Output) -> Result<(), OutputError> {
             freed_bytes: r.freed_bytes,
             moved_bytes: r.moved_bytes,
             pending_bytes: r.pending_bytes,
+            waiting_for: r.in_the_way.iter().map(|run| run.run).collect(),
             held_back: r.held_back,
             refused: &r.refused,
             damaged_blobs: r.damaged_blobs,
@@ -143,6 +145,14 @@ pub fn report(r: &Report, out: &Output) -> Result<(), OutputError> {
     } else {
         let time = duration(Duration::from_secs_f64(r.seconds));
         out.line(format_args!("kept {kept}, removed {removed}; freed {freed}, moved {moved}; {time}"))?;
+    }
+    for run in &r.in_the_way {
+        out.line(format_args!(
+            "run {} is at work (process {} on {}): no pack goes while it is",
+            run.run,
+            run.pid,
+            clean(&run.host)
+        ))?;
     }
     if r.pending_bytes > 0 {
         out.line(format_args!("{} more can be freed by a later prune", size(r.pending_bytes)))?;
@@ -212,7 +222,7 @@ kept 1 snapshot, removed 1; freed 5.00 MB, moved 1.00 kB; 2.0 s
              {\"type\":\"decision\",\"snapshot\":\"2026-11-22T00-00-00Z\",\"keep\":true,\
              \"reasons\":[\"it may be gone on from\"],\"incomplete\":true}\n\
              {\"type\":\"summary\",\"kept\":1,\"removed\":1,\"freed_bytes\":5000000,\"moved_bytes\":1000,\
-             \"pending_bytes\":0,\"held_back\":0,\"refused\":[],\"damaged_blobs\":0,\"dry_run\":false,\"seconds\":2.0}\n"
+             \"pending_bytes\":0,\"waiting_for\":[],\"held_back\":0,\"refused\":[],\"damaged_blobs\":0,\"dry_run\":false,\"seconds\":2.0}\n"
         );
     }
 }

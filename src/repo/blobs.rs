@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
+use super::chain::Condemned;
 use super::group::{Group, Located};
 use super::names;
 use super::{RepoError, Repository};
@@ -23,6 +24,7 @@ pub struct Groups {
     /// Groups that a run has opened since: everybody here must see the same one fill.
     made: Mutex<BTreeMap<RunName, Arc<Group>>>,
     damage: Arc<BTreeMap<PackId, DamageRecord>>,
+    condemned: Option<Condemned>,
 }
 
 impl Groups {
@@ -44,7 +46,21 @@ impl Groups {
     ) -> Result<Self, RepoError> {
         let damage = Arc::new(damage);
         let cells = repo.group_names().await?.into_iter().map(|n| (n, OnceCell::new())).collect();
-        Ok(Self { repo: repo.clone(), cells, made: Mutex::default(), damage })
+        Ok(Self { repo: repo.clone(), cells, made: Mutex::default(), damage, condemned: None })
+    }
+
+    /// As [`Groups::new`], for a run: packs that a prune is about to delete are not to be relied on. What is condemned must
+    /// have been read before, or it may go between the two.
+    ///
+    /// # Errors
+    /// The store could not be listed.
+    pub async fn heeding(repo: &Repository, condemned: Option<Condemned>) -> Result<Self, RepoError> {
+        Ok(Self { condemned, ..Self::new(repo).await? })
+    }
+
+    /// Whether no prune was open when they were listed, or none that deletes anything.
+    pub fn is_calm(&self) -> bool {
+        self.condemned.is_none()
     }
 
     /// Their names, oldest first.
@@ -65,7 +81,8 @@ impl Groups {
         match self.cells.get(&name) {
             Some(cell) => cell
                 .get_or_try_init(|| async {
-                    Ok(Arc::new(Group::open(&self.repo, name, Arc::clone(&self.damage)).await?))
+                    let (damage, condemned) = (Arc::clone(&self.damage), self.condemned.as_ref());
+                    Ok(Arc::new(Group::open(&self.repo, name, damage, condemned).await?))
                 })
                 .await
                 .cloned(),

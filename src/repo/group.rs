@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::chain::Condemned;
 use super::index_file::IndexFile;
 use super::merge::Spot;
 use super::names::{self, Meaning};
@@ -23,7 +24,7 @@ pub struct PackState {
     pub size: u64,
     /// Whether it holds metadata.
     pub metadata: bool,
-    /// Why it cannot be relied on, if so: missing, of another size, or a table that cannot be read.
+    /// Why it cannot be relied on, if so: missing, of another size, condemned by a prune, or a table that cannot be read.
     pub lost: Option<String>,
     /// Whether an index file names it.
     pub indexed: bool,
@@ -63,7 +64,8 @@ pub struct Group {
 const AT_ONCE: usize = 8;
 
 impl Group {
-    /// Opens a group: lists its packs, opens its index files, and reads the tables of packs that no index names.
+    /// Opens a group: lists its packs, opens its index files, and reads the tables of packs that no index names. Condemned
+    /// packs are there, and not to be relied on.
     ///
     /// # Errors
     /// The store could not be listed.
@@ -71,6 +73,7 @@ impl Group {
         repo: &Repository,
         name: RunName,
         damage: Arc<BTreeMap<PackId, DamageRecord>>,
+        condemned: Option<&Condemned>,
     ) -> Result<Self, RepoError> {
         let mut present: HashMap<PackId, u64> = HashMap::new();
         let mut indexes: Vec<(IndexId, u64)> = Vec::new();
@@ -133,6 +136,11 @@ impl Group {
                 Err(e) => PackState { size, metadata: false, lost: Some(e.to_string()), indexed: false },
             };
             packs.insert(id, state);
+        }
+        if let Some(condemned) = condemned {
+            for (_, state) in packs.iter_mut().filter(|(id, _)| condemned.holds(id)) {
+                state.lost.get_or_insert_with(|| "a prune is about to delete it".to_owned());
+            }
         }
         loose.sort_unstable_by_key(|(pack, r)| (r.id, r.kind, *pack));
         Ok(Self {

@@ -1,18 +1,17 @@
-//! The one that deletes. It is handed what is to go and makes sure of the order, so that the store is whole wherever it is stopped:
+//! The one that copies and deletes, for a prune that knows it may (`docs/protocol.md`; the steps here are its steps 3, 6 and 10).
 //!
-//! 1. Snapshot files of what is removed, durably. From here on nothing leads to what only they needed; what follows
-//!    can be found out again from what is left, so a later prune finishes the job without a note of this one.
-//! 2. Live blobs of doomed packs are copied into new packs, durable before anything else happens. A pack that no index
-//!    names is read by its own table, so the copies count from this moment on.
-//! 3. A new index file of the group names the kept and the new packs, not the doomed ones, and replaces all older ones.
-//!    A reader that opens the group now is never led to a doomed pack; should this fail, the old files still hold.
-//! 4. Doomed packs. Every live blob of theirs has its copy (2), and the new index leads to it (3).
-//! 5. The old index files, which readers have ignored since (3); then records of damage of packs that are gone.
+//! - Live blobs of packs that are to go are copied into new packs, durable before the prune claims anything. A pack that no
+//!   index names is read by its own table, so the copies count from that moment on, for everybody: they are never deleted
+//!   here, whatever becomes of the prune.
+//! - A new index file of the group names the kept and the new packs, not the doomed ones, and replaces all older ones.
+//!   A reader that opens the group now is never led to a doomed pack; should this fail, the old files still hold.
+//! - Doomed packs. Every live blob of theirs has its copy, and the new index leads to it.
+//! - The old index files, which readers have ignored since; then records of damage of packs that are gone.
 //!
-//! Stopped between 2 and 4, blobs lie in two packs: the next prune leaves the mark on the better one, after reading it.
-//! A reader that opened the group before 3 may be led to a pack that is gone; it then looks at the store once more
-//! (see `BlobReader`). On a full disk, packs in which nothing is live go before 2 and 3: the index then names packs that
-//! are missing, which every reader takes for lost, and nobody needs them; 3 follows when there is room.
+//! Where blobs lie in two packs, the next prune leaves the mark on the better one, after reading it.
+//! A reader that opened the group before may be led to a pack that is gone; it then looks at the store once more
+//! (see `BlobReader`). On a full disk the packs go before the new index: the old one then names packs that
+//! are missing, which every reader takes for lost, and nobody needs them; the new one follows when there is room.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -28,11 +27,11 @@ use super::mover::{Moved, Mover};
 use super::names::{self, Meaning};
 use super::{RepoError, Repository};
 use crate::format::index::PackEntry;
+use crate::format::records::MarkedGroup;
 use crate::model::content;
 use crate::model::id::{IndexId, PackId};
 use crate::model::name::RunName;
 use crate::store::StoreErrorKind;
-use crate::store::lease::Lease;
 
 /// Bytes deleted, written and copied so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,7 +44,16 @@ pub struct Space {
     pub moved: u64,
 }
 
-/// Deletes. There is one at a time: it holds the store's lease.
+impl Space {
+    /// Adds what was done in another round.
+    pub fn add(&mut self, more: Self) {
+        self.deleted += more.deleted;
+        self.written += more.written;
+        self.moved += more.moved;
+    }
+}
+
+/// Copies and deletes.
 #[derive(Debug)]
 pub struct Maintainer {
     repo: Repository,
@@ -54,7 +62,6 @@ pub struct Maintainer {
     movers: BTreeMap<RunName, Mover>,
     /// What it has done so far.
     pub space: Space,
-    _lease: Lease,
 }
 
 /// Whether an error says that the disk is full.
@@ -64,9 +71,9 @@ pub fn is_full(e: &RepoError) -> bool {
 
 impl Maintainer {
     /// A maintainer that sees the store as `groups` does, and puts temporary files into `spool`.
-    pub fn new(repo: &Repository, groups: Arc<Groups>, spool: PathBuf, lease: Lease) -> Self {
+    pub fn new(repo: &Repository, groups: Arc<Groups>, spool: PathBuf) -> Self {
         let (movers, space) = (BTreeMap::new(), Space::default());
-        Self { repo: repo.clone(), groups, spool, movers, space, _lease: lease }
+        Self { repo: repo.clone(), groups, spool, movers, space }
     }
 
     /// Deletes files whose sizes are known.
@@ -81,7 +88,7 @@ impl Maintainer {
         Ok(())
     }
 
-    /// Deletes the files of these snapshots: step 1.
+    /// Deletes the files of these snapshots, if they are there still.
     ///
     /// # Errors
     /// The store failed; some may be gone.
@@ -89,8 +96,7 @@ impl Maintainer {
         let mut files = Vec::new();
         for name in snapshots {
             let name = names::snapshot(*name);
-            let size = self.repo.store().size(&name).await?.unwrap_or(0);
-            files.push((name, size));
+            files.extend(self.repo.store().size(&name).await?.map(|size| (name, size)));
         }
         self.delete(files).await
     }
@@ -149,47 +155,41 @@ impl Maintainer {
         Ok((copied == expected).then_some(()))
     }
 
-    /// Makes all copies durable: step 2. Returns them by group.
+    /// Makes all copies durable. Returns them by group.
     ///
     /// # Errors
-    /// The store failed or is full.
+    /// The store failed or is full. What was copied so far stays.
     pub async fn finish_copies(&mut self) -> Result<Copies, RepoError> {
         let mut copies = Copies::default();
         while let Some((home, mut mover)) = self.movers.pop_first() {
             let moved = match mover.finish().await {
                 Ok(moved) => moved,
                 Err(e) => {
-                    copies.0.insert(home, mover.abandon().await);
-                    for (home, moved) in copies.0 {
-                        self.discard(home, moved).await;
-                    }
+                    self.count(&mover.abandon().await);
                     return Err(e);
                 }
             };
+            self.count(&moved);
             copies.0.insert(home, moved);
         }
-        self.space.written += copies.0.values().flat_map(|m| &m.packs).map(|p| p.size).sum::<u64>();
         Ok(copies)
     }
 
-    /// Deletes copies that nothing relies on. What stays is a second copy; the next prune finds it.
-    async fn discard(&mut self, home: RunName, moved: Moved) {
-        let indexes = moved.files.iter().map(|f| f.name().to_owned());
-        let packs = moved.packs.iter().map(|p| names::pack(home, p.id));
-        let _ = self.repo.store().delete(&indexes.chain(packs).collect::<Vec<_>>()).await;
+    fn count(&mut self, moved: &Moved) {
+        self.space.written += moved.packs.iter().map(|p| p.size).sum::<u64>();
     }
 
-    /// Gives up copying: what was written for it goes again, so that a full disk is no fuller than before.
+    /// Gives up copying. What was written stays: a run may rely on it already. It holds second copies, and the next look
+    /// at the group finds out which of two may go.
     pub async fn abandon_copies(&mut self) {
-        while let Some((home, mover)) = self.movers.pop_first() {
+        while let Some((_, mover)) = self.movers.pop_first() {
             let moved = mover.abandon().await;
-            self.discard(home, moved).await;
+            self.count(&moved);
         }
-        self.space.moved = 0;
     }
 
-    /// Brings a group that stays to its new state: a new index, then the doomed packs go, then the old index files:
-    /// steps 3 to 5. `adopt`: loose packs are named too. `mentioned`: index files that kept snapshots name.
+    /// Brings a group that stays to its new state: a new index, then the doomed packs go, then the old index files.
+    /// `adopt`: loose packs are named too. `mentioned`: index files that kept snapshots name.
     ///
     /// # Errors
     /// The store failed. On a full disk whatever needs no writing is done before that is said.
@@ -223,7 +223,7 @@ impl Maintainer {
         let old = before.into_iter().filter(|(id, _)| old(id));
         self.delete(old.map(|(id, size)| (names::index(group.name, id), size)).collect()).await?;
         self.forget_damage(doomed).await?;
-        self.repo.store().tidy(&format!("{}/packs", names::group(group.name))).await;
+        self.repo.store().tidy(&names::group(group.name)).await;
         Ok(())
     }
 
@@ -293,16 +293,12 @@ impl Maintainer {
         Ok(Some(file))
     }
 
-    /// Deletes packs of which nothing is needed while the index still names them: where there is no room to write.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn delete_packs(&mut self, group: &Group, doomed: &BTreeSet<PackId>) -> Result<(), RepoError> {
+    async fn delete_packs(&mut self, group: &Group, doomed: &BTreeSet<PackId>) -> Result<(), RepoError> {
         let mut files = Vec::new();
         for id in doomed {
             let size = group.pack_size(id);
             let name = names::pack(group.name, *id);
-            // On a full disk they may be gone already.
+            // Another that finishes the same prune may have been faster.
             if size > 0 && self.repo.store().size(&name).await?.is_some() {
                 files.push((name, size));
             }
@@ -320,27 +316,23 @@ impl Maintainer {
         if names.is_empty() { Ok(()) } else { Ok(self.repo.store().delete(&names).await?) }
     }
 
-    /// Deletes a group that nothing needs: index files first, so that no reader takes a half-deleted group for damage.
-    /// Needs no room. What is not ours is left.
+    /// Deletes what was marked of a group that goes whole: index files first, so that no reader takes a half-deleted group
+    /// for damage. Needs no room. What came since, and what is not ours, is left.
     ///
     /// # Errors
     /// The store failed.
-    pub async fn drop_group(&mut self, name: RunName) -> Result<(), RepoError> {
-        let (mut indexes, mut packs, mut ids) = (Vec::new(), Vec::new(), Vec::new());
-        for file in self.repo.store().list_all(&names::group(name)).await? {
-            match names::meaning(&file.name) {
-                Meaning::Index(group, _) if group == name => indexes.push((file.name, file.size)),
-                Meaning::Pack(group, id) if group == name => {
-                    packs.push((file.name, file.size));
-                    ids.push(id);
-                }
-                _ => {}
+    pub async fn drop_group(&mut self, marked: &MarkedGroup) -> Result<(), RepoError> {
+        let indexes = marked.indexes.iter().map(|id| names::index(marked.group, *id));
+        let packs = marked.packs.iter().map(|id| names::pack(marked.group, *id));
+        for names in [indexes.collect::<Vec<_>>(), packs.collect()] {
+            let mut files = Vec::new();
+            for name in names {
+                files.extend(self.repo.store().size(&name).await?.map(|size| (name, size)));
             }
+            self.delete(files).await?;
         }
-        self.delete(indexes).await?;
-        self.delete(packs).await?;
-        self.forget_damage(&ids).await?;
-        self.repo.store().tidy(&names::group(name)).await;
+        self.forget_damage(&marked.packs).await?;
+        self.repo.store().tidy(&names::group(marked.group)).await;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! consumes it; only a [`maintainer`] deletes packs. Only checked bytes leave this floor.
 
 pub mod blobs;
+pub mod chain;
 pub mod error;
 pub mod group;
 pub mod index_build;

@@ -1,6 +1,6 @@
 //! The names of a store's files, and back. See `docs/format.md`, section 1.
 
-use crate::model::id::{IndexId, PackId};
+use crate::model::id::{IndexId, MarkNonce, PackId};
 use crate::model::name::RunName;
 
 /// What the store is.
@@ -17,6 +17,8 @@ pub const DAMAGED: &str = "damaged";
 pub const ACCEPTED: &str = "accepted";
 /// The folder of pins.
 pub const PINS: &str = "pins";
+/// The folder of prunes: claims, marks, decisions.
+pub const MARKS: &str = "marks";
 /// The folder of records of what was proven.
 pub const VERIFIED: &str = "verified";
 
@@ -66,10 +68,25 @@ pub fn pin(name: RunName) -> String {
     format!("{PINS}/{name}.json")
 }
 
+/// A prune's claim to its number.
+pub fn claim(number: u32) -> String {
+    format!("{MARKS}/{number:08}.json")
+}
+
+/// A prune's mark.
+pub fn mark(number: u32, nonce: MarkNonce) -> String {
+    format!("{MARKS}/{number:08}.{nonce}.json")
+}
+
+/// What was decided of the packs under a mark.
+pub fn decision(number: u32) -> String {
+    format!("{MARKS}/{number:08}.decision.json")
+}
+
 /// What a file's name says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// `qbak.json`, the README, the rescue script, the lock.
+    /// `qbak.json`, the README, the rescue script, the locks.
     Furniture,
     /// A snapshot or tombstone.
     Snapshot(RunName),
@@ -81,6 +98,12 @@ pub enum Meaning {
     Pack(RunName, PackId),
     /// An index file.
     Index(RunName, IndexId),
+    /// A prune's claim.
+    Claim(u32),
+    /// A prune's mark.
+    Mark(u32, MarkNonce),
+    /// A prune's decision.
+    Decision(u32),
     /// A record of damage, an acceptance, a pin or a proof.
     Note,
     /// Not one of ours.
@@ -95,7 +118,7 @@ pub fn meaning(name: &str) -> Meaning {
 fn parse(name: &str) -> Option<Meaning> {
     let parts: Vec<&str> = name.split('/').collect();
     match parts.as_slice() {
-        ["qbak.json" | "README.txt" | "rescue.py" | "lock"] => Some(Meaning::Furniture),
+        ["qbak.json" | "README.txt" | "rescue.py" | "lock" | "lock-prune"] => Some(Meaning::Furniture),
         [SNAPSHOTS, file] => file.strip_suffix(".json")?.parse().ok().map(Meaning::Snapshot),
         [RUNS, file] => {
             let stem = file.strip_suffix(".json")?;
@@ -105,6 +128,18 @@ fn parse(name: &str) -> Option<Meaning> {
                     let n: u32 = number.parse().ok()?;
                     (n.to_string() == number).then_some(Meaning::Checkpoint(name.parse().ok()?, n))
                 }
+            }
+        }
+        [MARKS, file] => {
+            let stem = file.strip_suffix(".json")?;
+            let (digits, rest) = stem.split_once('.').map_or((stem, None), |(n, rest)| (n, Some(rest)));
+            let number: u32 = digits.parse().ok()?;
+            let exact = digits.bytes().all(|b| b.is_ascii_digit()) && format!("{number:08}") == digits;
+            match rest {
+                _ if !exact || number == 0 => None,
+                None => Some(Meaning::Claim(number)),
+                Some("decision") => Some(Meaning::Decision(number)),
+                Some(nonce) => Some(Meaning::Mark(number, nonce.parse().ok()?)),
             }
         }
         [GROUPS, group, "packs", two, file] => {
@@ -134,8 +169,15 @@ mod tests {
         assert_eq!(meaning(&checkpoint(name, 12)), Meaning::Checkpoint(name, 12));
         assert_eq!(meaning(&pack(name, PackId([3; 32]))), Meaning::Pack(name, PackId([3; 32])));
         assert_eq!(meaning(&index(name, IndexId([3; 32]))), Meaning::Index(name, IndexId([3; 32])));
+        assert_eq!(meaning(&claim(7)), Meaning::Claim(7));
+        assert_eq!(meaning(&decision(123_456_789)), Meaning::Decision(123_456_789));
+        assert_eq!(meaning(&mark(7, MarkNonce([9; 8]))), Meaning::Mark(7, MarkNonce([9; 8])));
         for foreign in [
             "x",
+            "marks/7.json",
+            "marks/00000000.json",
+            "marks/00000007.x.json",
+            "marks/+0000007.json",
             "snapshots/a.json",
             "runs/2026-11-21T22-48-21Z.01.json",
             "groups/g/packs/aa/bb.pack",

@@ -216,9 +216,13 @@ impl Writer {
     /// Makes everything put before [`Writer::close_open`] durable, and then says how far the run has come.
     ///
     /// # Errors
-    /// The store failed.
+    /// The run was fenced off, or the store failed.
     pub async fn checkpoint(&self, open: OpenPacks, record: &CheckpointRecord) -> Result<(), RepoError> {
         self.settle(open).await?;
+        // Whoever was fenced while it slept can stop now: there will be no snapshot.
+        if self.repo.store().size(&names::snapshot(self.run.name)).await?.is_some() {
+            return Err(RepoError::Fenced(self.run.name));
+        }
         if self.lock()?.pending.len() >= SPILL {
             self.write_index().await?;
         }

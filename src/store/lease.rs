@@ -1,4 +1,4 @@
-//! The lease: one run or prune at a time, for politeness. On a local store it is an advisory lock that the operating system
+//! The leases: one run at a time, and one prune, for politeness; a prune beside a run is fine. On a local store it is an advisory lock that the operating system
 //! drops with the process, so nobody ever has to unlock anything.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -9,7 +9,23 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, StoreErrorKind};
 
-const FILE: &str = "lock";
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// Runs, and what else adds to a store.
+    Run,
+    /// Prunes.
+    Prune,
+}
+
+impl For {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Run => "lock",
+            Self::Prune => "lock-prune",
+        }
+    }
+}
 
 /// Who holds a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,10 +61,10 @@ pub struct Lease {
 }
 
 /// Stores in memory live in one process: their leases do too.
-static MEMORY: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+static MEMORY: Mutex<Vec<(usize, For)>> = Mutex::new(Vec::new());
 
 #[derive(Debug)]
-struct MemoryLease(usize);
+struct MemoryLease((usize, For));
 
 impl Drop for MemoryLease {
     fn drop(&mut self) {
@@ -62,9 +78,9 @@ impl Drop for MemoryLease {
 ///
 /// # Errors
 /// It is held, or the store is read-only.
-pub fn take(store: &Store, holder: &Holder) -> Result<Lease, LeaseError> {
+pub fn take(store: &Store, what: For, holder: &Holder) -> Result<Lease, LeaseError> {
     let Some(root) = store.root() else {
-        let id = std::sync::Arc::as_ptr(store.inner()).cast::<()>() as usize;
+        let id = (std::sync::Arc::as_ptr(store.inner()).cast::<()>() as usize, what);
         let mut held = MEMORY.lock().map_err(|_| LeaseError::Held(None))?;
         if held.contains(&id) {
             return Err(LeaseError::Held(None));
@@ -81,7 +97,7 @@ pub fn take(store: &Store, holder: &Holder) -> Result<Lease, LeaseError> {
                 std::io::ErrorKind::StorageFull => StoreErrorKind::Full,
                 _ => StoreErrorKind::Other,
             },
-            name: FILE.into(),
+            name: what.file().into(),
             message: e.to_string(),
         })
     };
@@ -90,7 +106,7 @@ pub fn take(store: &Store, holder: &Holder) -> Result<Lease, LeaseError> {
         .write(true)
         .create(true)
         .truncate(false)
-        .open(root.join(FILE))
+        .open(root.join(what.file()))
         .map_err(|e| failed(&e))?;
     match file.try_lock() {
         Ok(()) => {}
@@ -104,8 +120,8 @@ pub fn take(store: &Store, holder: &Holder) -> Result<Lease, LeaseError> {
 }
 
 /// Whether somebody holds the lease now, and who.
-pub fn holder(store: &Store) -> Option<Holder> {
-    let mut file = File::open(store.root()?.join(FILE)).ok()?;
+pub fn holder(store: &Store, what: For) -> Option<Holder> {
+    let mut file = File::open(store.root()?.join(what.file())).ok()?;
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => read(&mut file),
         _ => None,
@@ -133,14 +149,15 @@ mod tests {
             since: "2026-11-21T00:00:00Z".into(),
         };
         for store in [Store::local(folder.path()).unwrap(), Store::memory()] {
-            let lease = take(&store, &me).unwrap();
-            match take(&store, &me) {
+            let lease = take(&store, For::Run, &me).unwrap();
+            drop(take(&store, For::Prune, &me).unwrap());
+            match take(&store, For::Run, &me) {
                 Err(LeaseError::Held(who)) if store.root().is_some() => assert_eq!(who, Some(me.clone())),
                 Err(LeaseError::Held(_)) => {}
                 other => panic!("{other:?}"),
             }
             drop(lease);
-            assert!(take(&store, &me).is_ok());
+            assert!(take(&store, For::Run, &me).is_ok());
         }
     }
 }

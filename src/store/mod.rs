@@ -14,6 +14,8 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use crate::model::time::Timestamp;
+
 /// What a failed store operation means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
@@ -188,6 +190,18 @@ impl Store {
     pub async fn size(&self, name: &str) -> Result<Option<u64>, StoreError> {
         match self.inner.head(&path(name)?).await.map_err(|e| error(name, &e)) {
             Ok(meta) => Ok(Some(meta.size)),
+            Err(e) if e.kind == StoreErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// When the file was written, by the store's clock; `None`: there is none.
+    ///
+    /// # Errors
+    /// The store could not be asked.
+    pub async fn modified(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
+        match self.inner.head(&path(name)?).await.map_err(|e| error(name, &e)) {
+            Ok(meta) => Ok(Some(meta.last_modified.into())),
             Err(e) if e.kind == StoreErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }

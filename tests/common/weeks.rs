@@ -170,7 +170,13 @@ impl Weeks {
     }
 
     pub fn options(&self, kind: RunKind) -> Options {
-        Options { kind: Some(kind), share: self.share, ..Options::new(std::env::temp_dir()) }
+        Options {
+            kind: Some(kind),
+            share: self.share,
+            host: "here".into(),
+            pid: 1,
+            ..Options::new(std::env::temp_dir())
+        }
     }
 
     /// A week passes, and a snapshot is made.

@@ -6,7 +6,8 @@ use futures::TryStreamExt;
 
 use super::finding::{Finding, Findings};
 use crate::format::records::{
-    AcceptRecord, CheckpointRecord, DamageRecord, PinRecord, SnapshotRecord, StoreRecord, VerifiedRecord,
+    AcceptRecord, CheckpointRecord, ClaimRecord, DamageRecord, DecisionRecord, MarkRecord, PinRecord,
+    SnapshotRecord, StoreRecord, VerifiedRecord,
 };
 use crate::model::name::RunName;
 use crate::op::OpError;
@@ -49,6 +50,9 @@ pub(super) async fn check(repo: &Repository, findings: &mut Findings) -> Result<
                     _ => judge(findings, name, repo.read::<VerifiedRecord>(name).await)?,
                 }
             }
+            Meaning::Claim(_) => judge(findings, name, repo.read::<ClaimRecord>(name).await)?,
+            Meaning::Mark(..) => judge(findings, name, repo.read::<MarkRecord>(name).await)?,
+            Meaning::Decision(_) => judge(findings, name, repo.read::<DecisionRecord>(name).await)?,
             Meaning::Furniture
             | Meaning::Snapshot(_)
             | Meaning::Run(_)

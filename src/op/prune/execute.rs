@@ -1,210 +1,175 @@
-//! Does what was decided. What needs no room comes first where room is short; what does not fit is left for a later prune.
+//! Does what was decided, by the protocol of `docs/protocol.md`. Where room is short, what can go without copying goes in a
+//! first round, and what must be copied in a second.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::survey::listed;
+use super::copy::{self, Copied};
+use super::report::InTheWay;
+use super::survey::{Ask, survey};
+use super::sweep::{self, Standing};
 use super::{Context, GroupPlan, Planned, Report, seconds};
+use crate::format::records::MarkedGroup;
 use crate::model::event::Event;
-use crate::model::id::{IndexId, PackId};
 use crate::model::name::RunName;
 use crate::op::OpError;
 use crate::plan::prune::Fate;
-use crate::repo::liveness::Liveness;
-use crate::repo::maintainer::{Copies, Maintainer, is_full};
-use crate::repo::{names, run};
-
-/// Room that copying leaves free: for index files, and for whoever else writes to the disk.
-const MARGIN: u64 = 16 << 20;
+use crate::repo::chain::{Chain, Claimed, Pruner};
+use crate::repo::maintainer::{Copies, Maintainer, Space, is_full};
+use crate::repo::{RepoError, names, run};
+use crate::store::lease::Holder;
 
 impl Planned {
     /// Does it, unless it was a dry run.
     ///
     /// # Errors
-    /// The store changed meanwhile or failed, or it was told to stop. What was to be kept is whole, and a later prune
+    /// Another prune was faster, the store failed, or it was told to stop. What was to be kept is whole, and a later prune
     /// finishes the job.
-    pub async fn execute(self, ctx: &Context) -> Result<Report, OpError> {
-        let Self { mut report, began, lease, options, groups, live, mut plans, .. } = self;
-        let Some(lease) = lease else { return Ok(report) };
-        // The second look: a run that did not heed the lease may have finished while this was decided, and a listing
-        // that was cut short would show it now.
-        let now = ctx.repo.snapshots().await?;
-        if listed(&now) != self.listed || !now.unreadable.is_empty() {
-            return Err(OpError::Failed(
-                "the snapshots of the store changed while it was decided what to prune; nothing was deleted, run it again".into(),
-            ));
+    pub async fn execute(mut self, ctx: &Context) -> Result<Report, OpError> {
+        if self.options.dry_run {
+            return Ok(self.report);
         }
-        let mut work = Work {
-            ctx,
-            maintainer: Maintainer::new(&ctx.repo, groups, options.spool, lease),
-            mentioned: self.mentioned,
-            pending: report.pending_bytes,
-        };
-        work.maintainer.remove_snapshots(&self.remove).await?;
+        let (began, options) = (self.began, self.options.clone());
+        let _lease = self.lease.take();
+        self.put_aside(ctx).await?;
+        let mut report = std::mem::take(&mut self.report);
+        let first = Box::pin(self.round(ctx)).await?;
+        let mut done = first;
+        if done.postponed > 0 && done.space.deleted > done.space.written {
+            // There is room now that was not there before.
+            let chain = Chain::read(&ctx.repo).await?;
+            let again = Box::pin(survey(ctx, options, Ask::KeepAll, chain, began, &chrono::Utc)).await?;
+            let second = Box::pin(again.round(ctx)).await?;
+            done.space.add(second.space);
+            done.postponed = second.postponed;
+            done.pending += second.pending;
+            done.in_the_way.extend(second.in_the_way);
+        }
+        if done.postponed > 0 {
+            ctx.observer.event(Event::Warning(format!(
+                "there is no room to rewrite packs of which little is needed: they stay, and with them {} bytes that a later prune can free; everything else is done",
+                done.postponed
+            )));
+        }
+        report.freed_bytes = done.space.deleted.saturating_sub(done.space.written);
+        report.moved_bytes = done.space.moved;
+        report.pending_bytes += done.pending + done.postponed;
+        if report.in_the_way.is_empty() {
+            report.in_the_way = done.in_the_way;
+        }
+        report.seconds = seconds(began, ctx.clock.now());
+        Ok(report)
+    }
+
+    /// Records of runs that have finished go, and those of runs that never will.
+    async fn put_aside(&self, ctx: &Context) -> Result<(), OpError> {
         for name in &self.leftovers {
             run::forget(&ctx.repo, *name).await?;
         }
         for (name, why) in &self.fence {
-            work.put_aside(*name, why).await?;
+            with_room(ctx, || run::fence(&ctx.repo, *name, why, ctx.clock.now())).await?;
         }
-        work.groups(&mut plans, &live).await?;
-        if !self.stay.is_empty() {
-            work.maintainer.forget_notes(&self.stay).await?;
+        Ok(())
+    }
+
+    /// One pass through the protocol.
+    async fn round(self, ctx: &Context) -> Result<Done, OpError> {
+        let Self { options, groups, live, mut plans, remove, stay, chain, began, .. } = self;
+        let mut maintainer = Maintainer::new(&ctx.repo, groups, options.spool.clone());
+        chain.tidy(&ctx.repo).await?;
+        let Copied { mut copies, postponed, unread } =
+            copy::copy(ctx, &mut maintainer, &mut plans, &live).await?;
+        let mut done = Done { postponed, pending: unread, ..Done::default() };
+        let marked = marked(&plans);
+        if !remove.is_empty() || !marked.is_empty() {
+            let by = Pruner { host: options.host.clone(), pid: options.pid, when: began };
+            let claim = || chain.claim(&ctx.repo, remove.clone(), marked.clone(), &by);
+            let (open, written) = match with_room(ctx, claim).await? {
+                Claimed::Ours(open, written) => (open, written),
+                Claimed::Lost => return Err(lost(ctx).await?),
+            };
+            maintainer.space.written += written;
+            let settled = sweep::decide(ctx, &options.host, &mut maintainer, &open, &self.listed).await?;
+            let decision = ctx.repo.store().size(&names::decision(open.number)).await?;
+            maintainer.space.written += decision.unwrap_or(0);
+            if let Some(reason) = &settled.reason {
+                ctx.observer.event(Event::Warning(format!("not all that was to be freed is: {reason}")));
+            }
+            let gone: BTreeSet<_> = settled.doomed.iter().flat_map(|g| g.packs.iter().copied()).collect();
+            let kept = plans.iter().flat_map(|p| p.with(|f| !matches!(f, Fate::Keep(_))));
+            done.pending += kept.filter(|(id, _)| !gone.contains(id)).map(|(_, p)| p.size).sum::<u64>();
+            done.in_the_way = settled.in_the_way;
+            delete(ctx, &mut maintainer, &settled.doomed, &plans, &mut copies).await?;
+            maintainer.space.deleted += open.close(&ctx.repo).await?;
+        } else {
+            delete(ctx, &mut maintainer, &[], &plans, &mut copies).await?;
         }
-        let space = work.maintainer.space;
-        report.freed_bytes = space.deleted.saturating_sub(space.written);
-        report.moved_bytes = space.moved;
-        report.pending_bytes = work.pending;
-        report.seconds = seconds(began, ctx.clock.now());
-        Ok(report)
+        if !stay.is_empty() {
+            maintainer.forget_notes(&stay).await?;
+        }
+        done.space = maintainer.space;
+        Ok(done)
     }
 }
 
-struct Work<'a> {
-    ctx: &'a Context,
-    maintainer: Maintainer,
-    mentioned: BTreeSet<IndexId>,
+/// What a round came to.
+#[derive(Debug, Default)]
+struct Done {
+    space: Space,
+    /// Bytes that stay for want of room, and for other reasons.
+    postponed: u64,
     pending: u64,
+    in_the_way: Vec<InTheWay>,
 }
 
-impl Work<'_> {
-    async fn put_aside(&self, name: RunName, why: &str) -> Result<(), OpError> {
-        match run::fence(&self.ctx.repo, name, why, self.ctx.clock.now()).await {
-            // No room for a tombstone. It fences off a run that only sleeps; we hold the lease that such a run would hold.
-            Err(e) if is_full(&e) => Ok(run::forget(&self.ctx.repo, name).await?),
-            other => Ok(other?),
-        }
+/// Tries again with the room that was put by for this, if the disk is full.
+async fn with_room<T, F>(ctx: &Context, mut work: impl FnMut() -> F) -> Result<T, OpError>
+where
+    F: Future<Output = Result<T, RepoError>>,
+{
+    match work().await {
+        Err(e) if is_full(&e) && ctx.repo.store().free_bytes().is_some() => Ok(work().await?),
+        other => Ok(other?),
     }
+}
 
-    fn stop(&self) -> Result<(), OpError> {
-        if self.ctx.cancel.is_set() { Err(OpError::Interrupted) } else { Ok(()) }
-    }
+/// Another prune has the number that this one wanted.
+async fn lost(ctx: &Context) -> Result<OpError, OpError> {
+    let by = Chain::read(&ctx.repo).await?.open.and_then(|open| open.claim);
+    Ok(OpError::InUse(by.map(|claim| Holder {
+        what: "prune".into(),
+        host: claim.host,
+        pid: claim.pid,
+        since: claim.when.rfc3339(),
+    })))
+}
 
-    fn say(&self, text: String) {
-        self.ctx.observer.event(Event::Warning(text));
+/// The packs that are to go, by group.
+fn marked(plans: &[GroupPlan]) -> Vec<MarkedGroup> {
+    let mut marked = Vec::new();
+    for plan in plans {
+        let packs: Vec<_> = plan.with(|f| !matches!(f, Fate::Keep(_))).map(|(id, _)| *id).collect();
+        let indexes = if plan.whole() { plan.indexes.clone() } else { Vec::new() };
+        if !packs.is_empty() || !indexes.is_empty() {
+            marked.push(MarkedGroup { group: plan.name, packs, indexes });
+        }
     }
+    marked
+}
 
-    async fn groups(&mut self, plans: &mut [GroupPlan], live: &Liveness) -> Result<(), OpError> {
-        let mut copies = Copies::default();
-        if plans.iter().any(|p| p.with(|f| matches!(f, Fate::Rewrite(_))).next().is_some()) {
-            copies = self.copy_what_fits(plans, live).await?;
-        }
-        for plan in plans {
-            self.stop()?;
-            self.settle(plan, &mut copies).await?;
-        }
-        Ok(())
-    }
-
-    /// Copies; where there is no room, after making some; where there still is none, not.
-    async fn copy_what_fits(&mut self, plans: &mut [GroupPlan], live: &Liveness) -> Result<Copies, OpError> {
-        if self.fits(plans)
-            && let Some(copies) = self.copy(plans, live).await?
-        {
-            return Ok(copies);
-        }
-        self.make_room(plans).await?;
-        if self.fits(plans)
-            && let Some(copies) = self.copy(plans, live).await?
-        {
-            return Ok(copies);
-        }
-        self.postpone(plans);
-        Ok(Copies::default())
-    }
-
-    /// Whether there is room for what is to be copied, as far as can be known.
-    fn fits(&self, plans: &[GroupPlan]) -> bool {
-        let rewritten = plans.iter().flat_map(|p| p.with(|f| matches!(f, Fate::Rewrite(_))));
-        let need: u64 = rewritten.map(|(_, p)| p.needed).sum();
-        self.ctx.repo.store().free_bytes().is_none_or(|free| free > need.saturating_add(MARGIN))
-    }
-
-    /// Leaves the packs that were to be rewritten for a later prune.
-    fn postpone(&mut self, plans: &mut [GroupPlan]) {
-        let mut bytes = 0;
-        for pack in plans.iter_mut().flat_map(|p| p.packs.values_mut()) {
-            if let Fate::Rewrite(reason) = pack.fate {
-                pack.fate = Fate::Keep(reason);
-                bytes += pack.size.saturating_sub(pack.needed);
-            }
-        }
-        self.pending += bytes;
-        self.say(format!(
-            "there is no room to rewrite packs of which little is needed: they stay, and with them {bytes} bytes that a later prune can free; everything else is done"
-        ));
-    }
-
-    /// Copies what is needed of the packs that are to be rewritten. A pack that cannot be read in full stays. `None`: the
-    /// disk filled up, and is as full as it was before.
-    async fn copy(&mut self, plans: &mut [GroupPlan], live: &Liveness) -> Result<Option<Copies>, OpError> {
-        let bytes =
-            plans.iter().flat_map(|p| p.with(|f| matches!(f, Fate::Rewrite(_)))).map(|(_, p)| p.live_bytes);
-        let bytes = Some(bytes.sum());
-        self.ctx.observer.event(Event::Phase { name: "moving blobs", objects: None, bytes });
-        let mut failed = None;
-        'all: for plan in plans.iter_mut() {
-            let Some(group) = &plan.group else { continue };
-            for (id, pack) in &mut plan.packs {
-                let Fate::Rewrite(reason) = pack.fate else { continue };
-                if self.ctx.cancel.is_set() {
-                    return Err(OpError::Interrupted);
-                }
-                match self.maintainer.copy(live, group, plan.alive, *id, pack.live).await {
-                    Ok(Some(())) => {
-                        self.ctx
-                            .observer
-                            .event(Event::Advance { objects: pack.live, bytes: pack.live_bytes });
-                    }
-                    Ok(None) => {
-                        pack.fate = Fate::Keep(reason);
-                        self.pending += pack.size.saturating_sub(pack.needed);
-                        let name = names::pack(plan.name, *id);
-                        self.ctx.observer.event(Event::Warning(format!(
-                            "{name} cannot be read in full, so it stays; run qbak verify --data, then qbak snapshot"
-                        )));
-                    }
-                    Err(e) => {
-                        failed = Some(e);
-                        break 'all;
-                    }
-                }
-            }
-        }
-        let done = match failed {
-            None => self.maintainer.finish_copies().await,
-            Some(e) => Err(e),
-        };
-        match done {
-            Ok(copies) => Ok(Some(copies)),
-            Err(e) => {
-                self.maintainer.abandon_copies().await;
-                if is_full(&e) { Ok(None) } else { Err(e.into()) }
-            }
-        }
-    }
-
-    /// Deletes what can go without writing anything first.
-    async fn make_room(&mut self, plans: &mut [GroupPlan]) -> Result<(), OpError> {
-        for plan in plans {
-            self.stop()?;
-            if plan.whole() && plan.with(|f| matches!(f, Fate::Rewrite(_))).next().is_none() {
-                self.maintainer.drop_group(plan.name).await?;
-            } else if let Some(group) = &plan.group {
-                let dead = plan.with(|f| matches!(f, Fate::Delete(_))).map(|(id, _)| *id).collect();
-                self.maintainer.delete_packs(group, &dead).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Deletes what is to go of a group; what is needed of it has been copied.
-    async fn settle(&mut self, plan: &GroupPlan, copies: &mut Copies) -> Result<(), OpError> {
-        if plan.whole() {
-            return Ok(self.maintainer.drop_group(plan.name).await?);
-        }
-        let Some(group) = &plan.group else { return Ok(()) };
-        let doomed: BTreeSet<PackId> =
-            plan.with(|f| !matches!(f, Fate::Keep(_))).map(|(id, _)| *id).collect();
-        Ok(self.maintainer.settle(group, &doomed, copies, !plan.open, &self.mentioned).await?)
-    }
+async fn delete(
+    ctx: &Context,
+    maintainer: &mut Maintainer,
+    doomed: &[MarkedGroup],
+    plans: &[GroupPlan],
+    copies: &mut Copies,
+) -> Result<(), OpError> {
+    let standing: BTreeMap<RunName, Standing> = plans
+        .iter()
+        .filter(|p| !p.whole())
+        .filter_map(|p| {
+            let group = p.group.as_ref().map(std::sync::Arc::clone)?;
+            Some((p.name, Standing { group, open: p.open }))
+        })
+        .collect();
+    sweep::delete(ctx, maintainer, doomed, &standing, copies).await
 }

@@ -1,16 +1,20 @@
 //! `prune`: removes snapshots and frees what only they needed. First everything is read and decided; whatever cannot be read ends it before
-//! anything is deleted. Then `repo::maintainer` does it, in an order that can be stopped anywhere.
+//! anything is deleted. Then it is done by the protocol of `docs/protocol.md`, in an order that can be stopped anywhere.
 
+mod copy;
 mod execute;
 mod report;
 mod survey;
+mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::TimeZone;
 
-pub use report::{GroupReport, Options, Report};
+use survey::Ask;
+
+pub use report::{GroupReport, InTheWay, Options, Report};
 
 use crate::model::clock::Clock;
 use crate::model::event::{Event, Observer};
@@ -21,6 +25,7 @@ use crate::op::{Cancel, OpError};
 use crate::plan::prune::Fate;
 use crate::repo::Repository;
 use crate::repo::blobs::Groups;
+use crate::repo::chain::Chain;
 use crate::repo::group::Group;
 use crate::repo::liveness::Liveness;
 use crate::store::lease::{self, Holder, Lease};
@@ -60,6 +65,8 @@ struct GroupPlan {
     /// A run that was cut off may go on in it.
     open: bool,
     packs: BTreeMap<PackId, PackPlan>,
+    /// Its index files, when nothing needs any of it.
+    indexes: Vec<IndexId>,
     /// Bytes of files that go with it when it goes whole: index files.
     others: u64,
 }
@@ -74,7 +81,7 @@ impl GroupPlan {
     }
 }
 
-/// A prune that has been decided and not begun. While it lives, no other run or prune begins.
+/// A prune that has been decided and not begun. While it lives, no other prune begins.
 pub struct Planned {
     report: Report,
     began: Timestamp,
@@ -85,13 +92,13 @@ pub struct Planned {
     plans: Vec<GroupPlan>,
     /// The names under `snapshots/` when it was decided.
     listed: BTreeSet<RunName>,
+    /// The chain before anything else was read.
+    chain: Chain,
     remove: Vec<RunName>,
     stay: BTreeSet<RunName>,
     /// Runs whose records are leftovers; runs to be fenced off, and why.
     leftovers: Vec<RunName>,
     fence: Vec<(RunName, String)>,
-    /// Index files that kept snapshots name.
-    mentioned: BTreeSet<IndexId>,
 }
 
 impl Planned {
@@ -109,8 +116,11 @@ pub async fn plan<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Res
     let began = ctx.clock.now();
     let holder =
         Holder { what: "prune".into(), host: options.host.clone(), pid: options.pid, since: began.rfc3339() };
-    let lease = if options.dry_run { None } else { Some(lease::take(ctx.repo.store(), &holder)?) };
-    let planned = survey::survey(ctx, options, lease, began, zone).await?;
+    let lease =
+        if options.dry_run { None } else { Some(lease::take(ctx.repo.store(), lease::For::Prune, &holder)?) };
+    let chain = ready(ctx, &options).await?;
+    let mut planned = survey::survey(ctx, options, Ask::Wish, chain, began, zone).await?;
+    planned.lease = lease;
     for why in &planned.report.refused {
         ctx.observer.event(Event::Warning(why.clone()));
     }
@@ -135,6 +145,18 @@ pub async fn plan<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Res
 /// As [`plan`], or the store failed on the way: what was to be kept is whole, and a later prune finishes the job.
 pub async fn prune<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Result<Report, OpError> {
     plan(ctx, options, zone).await?.execute(ctx).await
+}
+
+/// Finishes what an earlier prune left, and then reads the chain: whatever is read after it is newer.
+async fn ready(ctx: &Context, options: &Options) -> Result<Chain, OpError> {
+    let chain = Chain::read(&ctx.repo).await?;
+    let Some(open) = &chain.open else { return Ok(chain) };
+    if options.dry_run {
+        ctx.observer.event(Event::Note(format!("prune {} was cut off and is finished first", open.number)));
+        return Ok(chain);
+    }
+    sweep::finish(ctx, &options.host, &options.spool, open).await?;
+    Ok(Chain::read(&ctx.repo).await?)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a duration for people")]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::format::records::RunRecord;
 use crate::model::name::RunName;
 use crate::plan::retention::{Decision, Wish};
 
@@ -37,6 +38,23 @@ pub struct GroupReport {
     pub why: Vec<(String, String)>,
 }
 
+/// A run that is at work: while it is, no packs go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InTheWay {
+    /// The run.
+    pub run: RunName,
+    /// On which machine.
+    pub host: String,
+    /// As which process.
+    pub pid: u32,
+}
+
+impl InTheWay {
+    pub(super) fn of(record: &RunRecord) -> Self {
+        Self { run: record.name, host: record.host.clone(), pid: record.pid }
+    }
+}
+
 /// What a prune did, or with `--dry-run` would do.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Report {
@@ -56,6 +74,8 @@ pub struct Report {
     pub moved_bytes: u64,
     /// Bytes that a later prune can free: they did not fit to be rewritten now, or an unfinished run may need them.
     pub pending_bytes: u64,
+    /// Runs at work: because of them nothing was freed, and `pending_bytes` says how much can be later.
+    pub in_the_way: Vec<InTheWay>,
     /// So many snapshots would go and are held back because a newer one is suspect (exit 6).
     pub held_back: usize,
     /// What was to be removed by name and was not, and why (exit 6).

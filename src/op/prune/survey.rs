@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use chrono::TimeZone;
 
-use super::{Context, GroupPlan, GroupReport, Options, PackPlan, Planned, Report, seconds};
+use super::{Context, GroupPlan, GroupReport, InTheWay, Options, PackPlan, Planned, Report, seconds};
 use crate::format::records::{RunKind, RunRecord, SnapshotRecord};
 use crate::model::event::Event;
-use crate::model::id::IndexId;
 use crate::model::name::RunName;
 use crate::model::time::Timestamp;
 use crate::op::{OpError, checkpoints};
 use crate::plan::prune::{Fate, Pack, Why, fates};
 use crate::plan::retention::{self, Decision, Outcome, Snapshot};
 use crate::repo::blobs::Groups;
+use crate::repo::chain::Chain;
 use crate::repo::group::Group;
 use crate::repo::liveness::{Liveness, Trouble};
 use crate::repo::names::{self, Meaning};
 use crate::repo::repository::Snapshots;
-use crate::store::lease::Lease;
+use crate::repo::run;
 
 /// The runs that have left their record.
 #[derive(Default)]
@@ -32,13 +32,25 @@ struct Runs {
     fence: Vec<(RunName, String)>,
     /// The groups of those dropped by wish.
     dropped: Vec<(RunKind, RunName)>,
+    /// Are at work.
+    at_work: Vec<InTheWay>,
     decisions: Vec<Decision>,
+}
+
+/// What is to go.
+#[derive(Debug, Clone)]
+pub(super) enum Ask {
+    /// Snapshots by the rules, and what only they need.
+    Wish,
+    /// No snapshot; only what nothing needs.
+    KeepAll,
 }
 
 pub(super) async fn survey<Z: TimeZone>(
     ctx: &Context,
     options: Options,
-    lease: Option<Lease>,
+    ask: Ask,
+    chain: Chain,
     began: Timestamp,
     zone: &Z,
 ) -> Result<Planned, OpError> {
@@ -49,11 +61,14 @@ pub(super) async fn survey<Z: TimeZone>(
         )));
     }
     let listed = listed(&snapshots);
-    let runs = runs(ctx, &snapshots, options.wish.drop_incomplete).await?;
+    let runs = runs(ctx, &snapshots, &options).await?;
     let (accepted, pins) = (ctx.repo.accepted().await?, ctx.repo.pins().await?);
     let of: Vec<Snapshot> = snapshots.finished.iter().map(|s| Snapshot::of(s, &accepted, &pins)).collect();
-    let outcome = retention::decide(&of, &options.wish, began, zone)
-        .map_err(|unclear| OpError::Usage(unclear.to_string()))?;
+    let outcome = match ask {
+        Ask::Wish => retention::decide(&of, &options.wish, began, zone)
+            .map_err(|unclear| OpError::Usage(unclear.to_string()))?,
+        Ask::KeepAll => keep_all(&of),
+    };
     let stay: BTreeSet<RunName> = outcome.decisions.iter().filter(|d| d.keep).map(|d| d.snapshot).collect();
     let kept: Vec<&SnapshotRecord> = snapshots.finished.iter().filter(|s| stay.contains(&s.name)).collect();
     let groups = Arc::new(Groups::new(&ctx.repo).await?);
@@ -76,40 +91,68 @@ pub(super) async fn survey<Z: TimeZone>(
             plans.push(plan.await?);
         }
     }
+    if !runs.at_work.is_empty() {
+        plans.iter_mut().for_each(at_work);
+    }
     let remove = outcome.decisions.iter().filter(|d| !d.keep).map(|d| d.snapshot).collect();
-    let mentioned: BTreeSet<IndexId> = kept.iter().flat_map(|s| s.indexes.iter().copied()).collect();
     let mut report = report(outcome, runs.decisions, &plans);
+    report.in_the_way = runs.at_work;
     report.damaged_blobs = live.damaged;
     report.dry_run = options.dry_run;
     report.seconds = seconds(began, ctx.clock.now());
     Ok(Planned {
         report,
         began,
-        lease,
+        lease: None,
         options,
         groups,
         live,
         plans,
         listed,
+        chain,
         remove,
         stay,
         leftovers: runs.leftovers,
         fence: runs.fence,
-        mentioned,
     })
 }
 
+fn keep_all(snapshots: &[Snapshot]) -> Outcome {
+    let keep =
+        |s: &Snapshot| Decision { snapshot: s.name, keep: true, reasons: vec!["nothing is removed".into()] };
+    Outcome { decisions: snapshots.iter().map(keep).collect(), ..Outcome::default() }
+}
+
+/// While a run is at work nothing goes: it may rely on anything.
+fn at_work(plan: &mut GroupPlan) {
+    for pack in plan.packs.values_mut() {
+        if !matches!(pack.fate, Fate::Keep(_)) {
+            pack.fate = Fate::Keep(Why::AtWork);
+        }
+    }
+}
+
 /// All names that a listing of snapshots shows.
-pub(super) fn listed(snapshots: &Snapshots) -> BTreeSet<RunName> {
+fn listed(snapshots: &Snapshots) -> BTreeSet<RunName> {
     snapshots.finished.iter().map(|s| s.name).chain(snapshots.tombstones.iter().copied()).collect()
 }
 
-async fn runs(ctx: &Context, snapshots: &Snapshots, drop: bool) -> Result<Runs, OpError> {
+async fn runs(ctx: &Context, snapshots: &Snapshots, options: &Options) -> Result<Runs, OpError> {
     let mut runs = Runs::default();
-    let settled = listed(snapshots);
+    let drop = options.wish.drop_incomplete;
     for (name, record) in ctx.repo.runs().await? {
-        if settled.contains(&name) {
+        if snapshots.finished.iter().any(|s| s.name == name) {
             runs.leftovers.push(name);
+            continue;
+        }
+        if let Ok(record) = &record
+            && !snapshots.tombstones.contains(&name)
+            && run::at_work(&ctx.repo, record, &options.host, ctx.clock.now()).await?
+        {
+            runs.at_work.push(InTheWay::of(record));
+            runs.open.push(record.clone());
+            let reasons = vec!["it is at work".to_owned()];
+            runs.decisions.push(Decision { snapshot: name, keep: true, reasons });
             continue;
         }
         let later = snapshots
@@ -237,7 +280,10 @@ async fn group_plan(
     });
     let packs: BTreeMap<_, _> = plans.collect();
     let others = if alive { 0 } else { index_bytes(&group) };
-    Ok(GroupPlan { name, group: Some(group), alive, open, packs, others })
+    let mut indexes: Vec<_> = group.files().iter().map(|f| f.id).collect();
+    indexes.extend(group.replaced.iter().copied());
+    indexes.extend(group.unreadable.iter().map(|(id, _)| *id));
+    Ok(GroupPlan { name, group: Some(group), alive, open, packs, indexes, others })
 }
 
 fn index_bytes(group: &Group) -> u64 {
@@ -246,7 +292,7 @@ fn index_bytes(group: &Group) -> u64 {
 
 /// A group that nothing needs: its files are only listed.
 async fn doomed_group(ctx: &Context, name: RunName) -> Result<GroupPlan, OpError> {
-    let (mut packs, mut others) = (BTreeMap::new(), 0);
+    let (mut packs, mut indexes, mut others) = (BTreeMap::new(), Vec::new(), 0);
     for file in ctx.repo.store().list_all(&names::group(name)).await? {
         match names::meaning(&file.name) {
             Meaning::Pack(group, id) if group == name => {
@@ -254,11 +300,14 @@ async fn doomed_group(ctx: &Context, name: RunName) -> Result<GroupPlan, OpError
                 let plan = PackPlan { fate, size: file.size, live: 0, live_bytes: 0, needed: 0 };
                 packs.insert(id, plan);
             }
-            Meaning::Index(group, _) if group == name => others += file.size,
+            Meaning::Index(group, id) if group == name => {
+                indexes.push(id);
+                others += file.size;
+            }
             _ => {}
         }
     }
-    Ok(GroupPlan { name, group: None, alive: false, open: false, packs, others })
+    Ok(GroupPlan { name, group: None, alive: false, open: false, packs, indexes, others })
 }
 
 fn report(outcome: Outcome, runs: Vec<Decision>, plans: &[GroupPlan]) -> Report {
@@ -285,8 +334,8 @@ fn report(outcome: Outcome, runs: Vec<Decision>, plans: &[GroupPlan]) -> Report 
             let why = match pack.fate {
                 Fate::Keep(why) => {
                     line.kept += 1;
-                    if why == Why::Reserved && pack.live == 0 {
-                        report.pending_bytes += pack.size;
+                    if matches!(why, Why::Reserved | Why::AtWork) {
+                        report.pending_bytes += pack.size.saturating_sub(pack.needed);
                     }
                     why
                 }

@@ -4,6 +4,7 @@ mod collision;
 mod content;
 mod engine;
 pub(super) mod fetch;
+mod ground;
 pub(in crate::op) mod input;
 pub(super) mod listing;
 mod options;
@@ -27,12 +28,10 @@ use crate::model::event::{Event, Observer};
 use crate::model::name::RunName;
 use crate::model::time::Timestamp;
 use crate::op::{Cancel, OpError, checkpoints};
-use crate::plan::group::{Choice, Situation, Wish, choose};
 use crate::plan::suspect;
 use crate::repo::Repository;
 use crate::repo::blobs::{BlobReader, Groups};
-use crate::repo::repository::Snapshots;
-use crate::repo::run::{self, Intent};
+use crate::repo::run::{self};
 use crate::repo::writer::Writer;
 use crate::source::Source;
 use crate::store::lease::{self, Holder};
@@ -40,6 +39,7 @@ use crate::store::lease::{self, Holder};
 use content::Contents;
 use engine::{End, Engine, Moved, Parts};
 use fetch::{Fetcher, MEMORY_KIB};
+use ground::{Ground, begin, is_sound, survey};
 use input::Input;
 use listing::Listing;
 use parents::Cursor;
@@ -59,28 +59,6 @@ pub struct Context {
     pub cancel: Cancel,
 }
 
-/// What the store knows when a run begins.
-struct Ground {
-    snapshots: Snapshots,
-    /// Runs of this source that were cut off, by name.
-    open: Vec<RunRecord>,
-    /// Runs whose record cannot be read.
-    broken: Vec<RunName>,
-    groups: Arc<Groups>,
-    choice: Choice,
-    baseline: Option<SnapshotRecord>,
-}
-
-impl Ground {
-    fn parent(&self) -> Option<&SnapshotRecord> {
-        self.snapshots.finished.last()
-    }
-
-    fn is_separate(&self) -> bool {
-        self.baseline.as_ref().map(|b| b.name) != self.parent().map(|p| p.name)
-    }
-}
-
 /// Makes a snapshot.
 ///
 /// # Errors
@@ -93,25 +71,20 @@ pub async fn snapshot(ctx: &Context, options: Options) -> Result<Report, OpError
         pid: options.pid,
         since: began.rfc3339(),
     };
-    let _lease = if options.dry_run { None } else { Some(lease::take(ctx.repo.store(), &holder)?) };
+    let _lease = match options.dry_run {
+        true => None,
+        false => Some(lease::take(ctx.repo.store(), lease::For::Run, &holder)?),
+    };
     let identity = ctx.source.identity();
     let source = SourceRecord { url: identity.url.clone(), scope: identity.scope.clone() };
-    let ground = survey(ctx, &options, &source).await?;
     let options = Arc::new(options);
     if options.dry_run {
+        let ground = survey(ctx, &options, &source, None).await?;
+        ground.warn(ctx);
         return preview::preview(ctx, &options, &ground, &source, began).await;
     }
-    let intent = Intent {
-        kind: ground.choice.kind,
-        group: ground.choice.group,
-        redownload: options.redownload,
-        source: source.clone(),
-        host: options.host.clone(),
-        pid: options.pid,
-    };
-    // A source that cannot be reached at all leaves no trace; a store that cannot be written was noticed by the lease.
-    ctx.source.check().await?;
-    let record = run::begin(&ctx.repo, intent, began).await?;
+    let (ground, record) = begin(ctx, &options, &source, began).await?;
+    ground.warn(ctx);
     ctx.observer.event(Event::Note(format!(
         "{} run {}: {}",
         kind_word(record.kind),
@@ -137,63 +110,6 @@ fn kind_word(kind: RunKind) -> &'static str {
     match kind {
         RunKind::Full => "full",
         RunKind::Incremental => "incremental",
-    }
-}
-
-/// Reads what the store knows and decides what the run will be.
-async fn survey(ctx: &Context, options: &Options, source: &SourceRecord) -> Result<Ground, OpError> {
-    let snapshots = ctx.repo.snapshots().await?;
-    for (name, error) in &snapshots.unreadable {
-        ctx.observer.event(Event::Warning(format!("{name} cannot be read: {error}")));
-    }
-    if let Some(latest) = snapshots.finished.last()
-        && latest.source != *source
-        && !options.new_source
-    {
-        return Err(OpError::Usage(format!(
-            "this store holds snapshots of {}, and the source is {}; a store holds one source: use another store, or --new-source if the bucket has moved",
-            describe(&latest.source),
-            describe(source)
-        )));
-    }
-    let (mut open, mut broken) = (Vec::new(), Vec::new());
-    for (name, record) in ctx.repo.runs().await? {
-        if snapshots.tombstones.contains(&name) || snapshots.finished.iter().any(|s| s.name == name) {
-            continue;
-        }
-        match record {
-            Ok(record) if record.source == *source => open.push(record),
-            Ok(_) => {}
-            Err(_) => broken.push(name),
-        }
-    }
-    let groups = Arc::new(Groups::new(&ctx.repo).await?);
-    let accepted = ctx.repo.accepted().await?;
-    let space = match (snapshots.finished.last(), ctx.repo.store().free_bytes()) {
-        (Some(latest), Some(free)) => {
-            let group = groups.get(latest.group).await?;
-            let packs: u64 = group.packs().values().map(|p| p.size).sum();
-            Some((packs.min(latest.counts.bytes.saturating_add(64 << 20)), free))
-        }
-        _ => None,
-    };
-    let wish = Wish {
-        kind: options.kind,
-        redownload: options.redownload,
-        full_every: options.full_every,
-        share: options.share,
-    };
-    let choice = choose(wish, &Situation { finished: &snapshots.finished, open: &open, space });
-    let sane = |s: &&SnapshotRecord| s.suspect.is_none() || accepted.contains(&s.name);
-    let baseline = snapshots.finished.iter().rev().find(sane).cloned();
-    Ok(Ground { snapshots, open, broken, groups, choice, baseline })
-}
-
-fn describe(source: &SourceRecord) -> String {
-    if source.scope.bytes().is_empty() || source.url.contains(source.scope.lossy().as_ref()) {
-        source.url.clone()
-    } else {
-        format!("{} ({}…)", source.url, source.scope)
     }
 }
 
@@ -386,42 +302,26 @@ impl<'a> Work<'a> {
         Ok((end?, moved, tally))
     }
 
+    /// Another machine's run that has not finished may not have been cut off at all.
+    async fn is_at_work(&self, name: RunName, now: Timestamp) -> bool {
+        let Some(run) = self.ground.open.iter().find(|r| r.name == name) else { return false };
+        run.host != self.options.host
+            && run::at_work(&self.ctx.repo, run, &self.options.host, now).await.unwrap_or(true)
+    }
+
     /// Runs that were cut off have served: this one has finished. Should that fail, they only show longer than needed.
     async fn put_aside(&self, now: Timestamp) {
         let reason = format!("run {} has finished since", self.writer.run().name);
         let older = self.ground.open.iter().map(|r| r.name).chain(self.ground.broken.iter().copied());
         for name in older {
+            if self.is_at_work(name, now).await {
+                continue;
+            }
             if let Err(e) = run::fence(&self.ctx.repo, name, &reason, now).await {
                 self.ctx.observer.event(Event::Note(format!("run {name} could not be put aside: {e}")));
             }
         }
     }
-}
-
-/// Whether "unchanged" means "present": the parent's blobs lie in this run's group (or, with `share`, in groups that it
-/// needs), and nothing is missing or damaged there.
-async fn is_sound(
-    options: &Options,
-    ground: &Ground,
-    record: &RunRecord,
-    needs: &Arc<Mutex<BTreeSet<RunName>>>,
-) -> Result<bool, OpError> {
-    let Some(parent) = ground.parent() else { return Ok(false) };
-    if parent.group != record.group || record.redownload || (!options.share && !parent.needs.is_empty()) {
-        return Ok(false);
-    }
-    if !ground.groups.get(parent.group).await?.is_sound(&parent.indexes) {
-        return Ok(false);
-    }
-    for name in &parent.needs {
-        if !ground.groups.get(*name).await?.is_sound(&[]) {
-            return Ok(false);
-        }
-    }
-    if let Ok(mut needs) = needs.lock() {
-        needs.extend(parent.needs.iter().copied());
-    }
-    Ok(true)
 }
 
 fn completeness(counts: &Counts, options: &Options) -> Completeness {
