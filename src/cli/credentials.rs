@@ -106,6 +106,12 @@ fn from_file(path: &Path, env: &dyn Env) -> Result<Credentials, CredentialsError
     check_rights(path, &file, env)?;
     let mut text = String::new();
     file.take(MOST + 1).read_to_string(&mut text).map_err(cannot)?;
+    from_text(path, &text)
+}
+
+/// The keys that the text of the file called `path` holds. No error repeats any of it.
+#[doc(hidden)]
+pub fn from_text(path: &Path, text: &str) -> Result<Credentials, CredentialsError> {
     let form = |place, why| CredentialsError::Form { path: path.to_owned(), place, why };
     if text.len() as u64 > MOST {
         return Err(form(String::new(), "it is larger than 64 KiB"));
@@ -116,7 +122,7 @@ fn from_file(path: &Path, env: &dyn Env) -> Result<Credentials, CredentialsError
     let line = |offset: usize| {
         format!(", line {}", 1 + text.as_bytes()[..offset].iter().filter(|b| **b == b'\n').count())
     };
-    let table = DeTable::parse(&text).map_err(|e| {
+    let table = DeTable::parse(text).map_err(|e| {
         let place = e.span().filter(|s| s.start <= text.len()).map(|s| line(s.start)).unwrap_or_default();
         form(place, "this is not TOML")
     })?;

@@ -48,6 +48,10 @@ fn split(bytes: &[u8]) -> (Option<String>, Option<String>) {
 
 /// The path and the key that a line holds; the error says what is wrong with it.
 pub fn parse(line: &[u8]) -> Result<(Vec<u8>, Vec<u8>), String> {
+    read(line).map_err(super::short)
+}
+
+fn read(line: &[u8]) -> Result<(Vec<u8>, Vec<u8>), String> {
     let line: Line = serde_json::from_slice(line).map_err(|e| format!("it is not such a line: {e}"))?;
     let path = join("path", line.path, line.path_b64)?;
     let key = join("key", line.key, line.key_b64)?;

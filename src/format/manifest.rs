@@ -170,7 +170,8 @@ impl Piece {
         self.lines += 1;
         self.first.get_or_insert_with(|| first.clone());
         self.last = Some(last.clone());
-        self.entries += entries;
+        // References of a store that somebody else has written may claim any number.
+        self.entries = self.entries.saturating_add(entries);
         self.size = self.size.saturating_add(size);
         self.lines >= MAX_LINES || (self.lines >= MIN_LINES && ends_piece(first))
     }

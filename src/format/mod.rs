@@ -29,8 +29,17 @@ pub enum FormatError {
 
 impl FormatError {
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
-        Self::Damaged(what.into())
+        Self::Damaged(short(what.into()))
     }
+}
+
+/// At most 300 characters of a reason. Those of the JSON reader repeat what they stumble over, however long it is.
+pub(crate) fn short(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(300) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Takes `N` bytes at `at`; the caller has checked the length, so a miss is damage like any other.

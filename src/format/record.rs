@@ -121,6 +121,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_is_said_in_a_sentence() {
+        let body = format!("{{\"n\":\"{}\"}}\n", "x".repeat(100_000));
+        let digest = Digest::of(body.as_bytes());
+        let bytes = format!("{{\"qbak\":\"thing\",\"version\":0,\"blake3\":\"{digest}\"}}\n{body}");
+        let said = decode::<Thing>(bytes.as_bytes()).unwrap_err().to_string();
+        assert!(said.starts_with("its JSON is not a thing: invalid type") && said.len() < 400, "{said}");
+    }
+
+    #[test]
     fn newer_is_said() {
         let text = String::from_utf8(encode(&Thing { n: 7 }).unwrap())
             .unwrap()

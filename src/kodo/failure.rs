@@ -91,7 +91,8 @@ pub fn http_date(text: &str) -> Option<Timestamp> {
 }
 
 /// How long a `Retry-After` asks to wait: seconds, or a date measured from the answer's own date.
-fn wait(text: &str, date: Option<Timestamp>) -> Option<Duration> {
+#[doc(hidden)]
+pub fn wait(text: &str, date: Option<Timestamp>) -> Option<Duration> {
     let seconds = match text.trim().parse::<u64>() {
         Ok(n) => n,
         Err(_) => u64::try_from(http_date(text)?.seconds() - date?.seconds()).ok()?,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::fault::clean;
-use super::wire_types::{Items, MetaMap, PartRuns, Size, Text};
+use super::wire_types::{Answers, HostNames, Items, MetaMap, PartRuns, Primary, Size, Text};
 use crate::model::key::Key;
 
 /// The largest listing page.
@@ -202,15 +202,16 @@ pub fn parse_stat(body: &[u8]) -> Result<Object, WireError> {
     Ok(raw.object())
 }
 
+#[derive(Deserialize)]
+pub(super) struct RawAnswer {
+    code: u16,
+    #[serde(default)]
+    data: Option<RawObject>,
+}
+
 /// The answer to a batch of `expected` operations.
 pub fn parse_batch(body: &[u8], expected: usize) -> Result<Vec<BatchAnswer>, WireError> {
-    #[derive(Deserialize)]
-    struct Raw {
-        code: u16,
-        #[serde(default)]
-        data: Option<RawObject>,
-    }
-    let raw: Vec<Raw> = serde_json::from_slice(body)?;
+    let Answers(raw) = serde_json::from_slice(body)?;
     if raw.len() != expected {
         return Err(WireError(format!("it has {} answers to {expected} operations", raw.len())));
     }
@@ -239,35 +240,37 @@ pub fn parse_error(body: &[u8]) -> Option<String> {
     Some(clean(&raw.error.lossy()))
 }
 
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawService {
+    domains: Option<HostNames>,
+    old: Option<HostNames>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RawRegion {
+    #[serde(default)]
+    region: Option<String>,
+    #[serde(default)]
+    ttl: Option<u64>,
+    rs: Option<RawService>,
+    rsf: Option<RawService>,
+    up: Option<RawService>,
+    io: Option<RawService>,
+    io_src: Option<RawService>,
+}
+
 /// The answer to the region query: the primary region.
 pub fn parse_region(body: &[u8]) -> Result<Region, WireError> {
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Service {
-        domains: Option<Vec<String>>,
-        old: Option<Vec<String>>,
-    }
-    #[derive(Deserialize)]
-    struct Raw {
-        #[serde(default)]
-        region: Option<String>,
-        #[serde(default)]
-        ttl: Option<u64>,
-        rs: Option<Service>,
-        rsf: Option<Service>,
-        up: Option<Service>,
-        io: Option<Service>,
-        io_src: Option<Service>,
-    }
     #[derive(Deserialize)]
     struct All {
-        hosts: Vec<Raw>,
+        hosts: Primary,
     }
     let all: All = from_object(body)?;
-    let raw = all.hosts.into_iter().next().ok_or_else(|| WireError("it names no region".into()))?;
-    let names = |service: Option<Service>| -> Result<Vec<String>, WireError> {
+    let raw = all.hosts.0.ok_or_else(|| WireError("it names no region".into()))?;
+    let names = |service: Option<RawService>| -> Result<Vec<String>, WireError> {
         let service = service.unwrap_or_default();
-        let names = [service.domains.unwrap_or_default(), service.old.unwrap_or_default()].concat();
+        let names = [service.domains.unwrap_or_default().0, service.old.unwrap_or_default().0].concat();
         match names.iter().find(|n| !is_host(n)) {
             Some(odd) => Err(WireError(format!("“{}” is not a host", clean(odd)))),
             None => Ok(names.into_iter().take(16).collect()),

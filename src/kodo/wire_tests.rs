@@ -103,6 +103,11 @@ fn batches() {
     assert_eq!((&answers[1].object, &answers[2].object), (&None, &None));
     assert!(parse_batch(body, 2).unwrap_err().to_string().contains("3 answers to 2"));
     assert!(parse_batch(b"{}", 0).is_err());
+    // Sixteen megabytes of answers are not read only to be counted: each would take thirty times its own room.
+    let many = format!("[{}]", vec![r#"{"code":1}"#; 2000].join(","));
+    assert!(parse_batch(many.as_bytes(), 2000).unwrap_err().to_string().contains("more answers than any"));
+    let most = format!("[{}]", vec![r#"{"code":1}"#; 1000].join(","));
+    assert_eq!(parse_batch(most.as_bytes(), 1000).unwrap().len(), 1000);
 }
 
 #[test]
@@ -122,6 +127,11 @@ fn regions() {
     assert_eq!(region.rsf, ["[::1]:9000"]);
     let minimal = parse_region(br#"{"hosts":[{"rs":{"domains":["a"]},"rsf":{"domains":["b"]}}]}"#).unwrap();
     assert_eq!((minimal.ttl, minimal.io_src.is_empty()), (86_400, true));
+    let good = r#"{"rs":{"domains":["a"]},"rsf":{"domains":["b"]}}"#;
+    let others = format!(r#"{{"hosts":[{good}{}]}}"#, r#",{"ttl":[]}"#.repeat(5000));
+    assert_eq!(parse_region(others.as_bytes()).unwrap(), minimal, "the first counts, the rest is not kept");
+    let many = good.replace(r#"["a"]"#, &format!("[{}]", vec![r#""a""#; 101].join(",")));
+    assert!(parse_region(format!(r#"{{"hosts":[{many}]}}"#).as_bytes()).is_err());
     for bad in [
         r#"{"hosts":[]}"#,
         "{}",

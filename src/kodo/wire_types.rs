@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::wire::{Object, RawObject, WireError};
+use super::wire::{Object, RawAnswer, RawObject, RawRegion, WireError};
 use crate::model::key::Key;
 
 /// Objects of one page: 1,000 are asked for at most, and some servers repeat some.
@@ -15,6 +15,10 @@ const MAX_PREFIXES: usize = 10_000;
 /// Parts of one object, and runs of equal parts in one page.
 const MAX_PARTS: u64 = 10_000;
 const MAX_RUNS: usize = 1_000_000;
+/// Answers of one batch: the service takes a thousand operations at most.
+const MAX_ANSWERS: usize = 1_000;
+/// Names of one service of a region.
+const MAX_HOSTS: usize = 100;
 /// Metadata of one object (names and values have 1,024 bytes together), and of one page.
 const MAX_META: usize = 512;
 const MAX_PAGE_META: usize = 200_000;
@@ -125,6 +129,44 @@ list!(Items, "a list of objects", |seq| {
         }
     }
     Ok(Items(items))
+});
+
+/// The answers of a batch. One that is counted only after it is read could hold a million of them.
+pub(super) struct Answers(pub(super) Vec<RawAnswer>);
+
+list!(Answers, "a list of answers", |seq| {
+    let mut answers = Vec::new();
+    while let Some(answer) = seq.next_element::<RawAnswer>()? {
+        if answers.len() == MAX_ANSWERS {
+            return Err(A::Error::custom("more answers than any batch has"));
+        }
+        answers.push(answer);
+    }
+    Ok(Answers(answers))
+});
+
+/// The first of a list of regions: the primary one. The others are passed over.
+pub(super) struct Primary(pub(super) Option<RawRegion>);
+
+list!(Primary, "a list of regions", |seq| {
+    let first = seq.next_element::<RawRegion>()?;
+    while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+    Ok(Primary(first))
+});
+
+/// Names of hosts.
+#[derive(Default)]
+pub(super) struct HostNames(pub(super) Vec<String>);
+
+list!(HostNames, "a list of hosts", |seq| {
+    let mut names = Vec::new();
+    while let Some(name) = seq.next_element::<String>()? {
+        if names.len() == MAX_HOSTS {
+            return Err(A::Error::custom("too many hosts"));
+        }
+        names.push(name);
+    }
+    Ok(HostNames(names))
 });
 
 /// Common prefixes.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Days, Months, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
+use chrono::{DateTime, Days, Months, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
 
 use super::name::RunName;
 use super::time::Timestamp;
@@ -156,13 +156,19 @@ fn absolute(text: &str) -> Option<When> {
     let wall = day.and_time(clock);
     match zone.trim_start() {
         "" => Some(When::Wall(wall)),
-        "Z" | "z" => Some(When::Moment(wall.and_utc().into())),
+        "Z" | "z" => Some(When::Moment(moment(wall.and_utc()))),
         offset => {
             let shape = offset.len() == 6 && offset.as_bytes()[3] == b':' && offset.is_ascii();
             let text = shape.then(|| format!("{}{offset}", wall.format("%Y-%m-%dT%H:%M:%S")))?;
-            Some(When::Moment(DateTime::parse_from_rfc3339(&text).ok()?.to_utc().into()))
+            Some(When::Moment(moment(DateTime::parse_from_rfc3339(&text).ok()?.to_utc())))
         }
     }
+}
+
+/// A moment in whole seconds, also at the ends of what a timestamp holds, so that it can be printed and typed again.
+fn moment(t: DateTime<Utc>) -> Timestamp {
+    const LAST: i64 = i64::MAX / 1_000_000_000;
+    Timestamp::from_seconds(t.timestamp().clamp(-LAST, LAST))
 }
 
 fn read_day(text: &str) -> Option<NaiveDate> {
@@ -230,6 +236,8 @@ mod tests {
             ("2026-11-21 22:48:21", wall("2026-11-21T22:48:21")),
             ("2026-11-21T22:48Z", moment("2026-11-21T22:48:00Z")),
             ("2026-11-21 22:48:21+08:00", moment("2026-11-21T14:48:21Z")),
+            ("2736-11-21T22:48Z", moment("2262-04-11T23:47:16Z")),
+            ("0001-01-01T00:00+01:00", moment("1677-09-21T00:12:44Z")),
             ("2026-11-21T22:48 -03:30", moment("2026-11-22T02:18:00Z")),
             ("yesterday", DateSpec::Before(When::DaysAgo(1))),
             ("1 day ago", DateSpec::Before(When::DaysAgo(1))),

@@ -81,7 +81,7 @@ pub fn merge_attributes(listed: &Attributes, old: &Attributes) -> Attributes {
 /// Adds one entry to a snapshot's counts.
 pub fn count(counts: &mut Counts, entry: &Entry, relation: Relation) {
     counts.objects += 1;
-    counts.bytes += if entry.content.is_some() { entry.size } else { 0 };
+    counts.bytes = counts.bytes.saturating_add(if entry.content.is_some() { entry.size } else { 0 });
     match relation {
         Relation::Added => counts.added += 1,
         Relation::Changed => counts.changed += 1,

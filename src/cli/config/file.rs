@@ -72,7 +72,13 @@ pub(super) fn read(path: &Path) -> Result<Fields, ConfigError> {
         let line = line_of(e.as_bytes(), e.utf8_error().valid_up_to());
         ConfigError { line: Some(line), ..fail("there are bytes here that are not UTF-8".into()) }
     })?;
-    parse(&text).map_err(|(line, message)| ConfigError { line, ..fail(message) })
+    read_text(path, &text)
+}
+
+/// Flattens the text of the file called `path`.
+pub(super) fn read_text(path: &Path, text: &str) -> Result<Fields, ConfigError> {
+    let at = |(line, message)| ConfigError { file: Some(path.to_owned()), line, message };
+    parse(text).map_err(at)
 }
 
 /// Flattens a text; the error is a line and a sentence.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::file::{self, Fields};
 use super::read::{Fault, Reader, dotted};
@@ -33,6 +33,26 @@ pub fn load(overrides: &Overrides, env: &dyn Env) -> Result<Config, ConfigError>
         Some(path) => file::read(path)?,
         None => Fields::default(),
     };
+    assemble(path, &fields, overrides, env)
+}
+
+/// As [`load`], from the text of a file called `path`; for the fuzzing targets.
+#[doc(hidden)]
+pub fn load_text(
+    path: &Path,
+    text: &str,
+    overrides: &Overrides,
+    env: &dyn Env,
+) -> Result<Config, ConfigError> {
+    assemble(Some(path.to_owned()), &file::read_text(path, text)?, overrides, env)
+}
+
+fn assemble(
+    path: Option<PathBuf>,
+    fields: &Fields,
+    overrides: &Overrides,
+    env: &dyn Env,
+) -> Result<Config, ConfigError> {
     let profile = match &overrides.profile {
         Some(name) => Some(name.clone()),
         None => env_text(env, "QBAK_PROFILE")?,

@@ -15,6 +15,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use load::load;
+#[doc(hidden)]
+pub use load::load_text;
 
 use crate::model::duration::CalendarDuration;
 use crate::model::url::Location;

@@ -412,3 +412,19 @@ proptest::proptest! {
         let _ = Case::new(&text).load();
     }
 }
+
+#[test]
+fn what_is_nested_too_deep_is_refused() {
+    let deep = [
+        format!("{}a = 1", "a.".repeat(60_000)),
+        format!("[{}a]", "a.".repeat(60_000)),
+        format!("a = {}", "[".repeat(80_000)),
+        format!("a = {}", "{a=".repeat(60_000)),
+        format!("{}b = 1", "[[a]]\n".repeat(20_000)),
+    ];
+    for text in deep {
+        let error = Case::new(&text).load().unwrap_err();
+        assert!(error.to_string().len() < 2000, "{error}");
+        assert!(crate::cli::credentials::from_text(Path::new("k"), &text[..50_000]).is_err());
+    }
+}

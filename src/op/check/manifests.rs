@@ -39,11 +39,11 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, other: Self) {
-        self.entries += other.entries;
+        self.entries = self.entries.saturating_add(other.entries);
         self.bytes = self.bytes.saturating_add(other.bytes);
-        self.failed += other.failed;
-        self.vanished += other.vanished;
-        self.unavailable += other.unavailable;
+        self.failed = self.failed.saturating_add(other.failed);
+        self.vanished = self.vanished.saturating_add(other.vanished);
+        self.unavailable = self.unavailable.saturating_add(other.unavailable);
     }
 }
 
@@ -145,7 +145,7 @@ fn contradiction(snapshot: &SnapshotRecord, tally: Tally) -> Option<String> {
     if said != tally {
         return Some("its manifest is not the one that its counts are of".into());
     }
-    let unread = snapshot.state == Completeness::Complete && c.failed + c.vanished > 0;
+    let unread = snapshot.state == Completeness::Complete && (c.failed > 0 || c.vanished > 0);
     unread.then(|| "it calls itself complete, but objects could not be read".into())
 }
 

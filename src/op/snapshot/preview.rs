@@ -137,7 +137,7 @@ async fn foresee(
         Task::Fetch(listed, _) => listed,
     };
     transfer.downloaded_objects += 1;
-    transfer.downloaded_bytes += listed.size;
+    transfer.downloaded_bytes = transfer.downloaded_bytes.saturating_add(listed.size);
     Ok(match &listed.hash {
         Some(ListedHash::Etag(content)) if content.fits(listed.size) => entry_with(&listed, *content),
         _ => bare_entry(&listed),

@@ -2,39 +2,39 @@
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ask<'a> {
+pub struct Ask<'a> {
     /// The whole object's size, as listed.
-    pub(super) size: u64,
+    pub size: u64,
     /// First byte asked for, after what is there of the block already.
-    pub(super) start: u64,
+    pub start: u64,
     /// One past the last byte asked for.
-    pub(super) end: u64,
+    pub end: u64,
     /// A Range header was sent.
-    pub(super) ranged: bool,
+    pub ranged: bool,
     /// The block is the whole object.
-    pub(super) whole: bool,
+    pub whole: bool,
     /// The object's hash, as listed.
-    pub(super) hash: Option<&'a str>,
+    pub hash: Option<&'a str>,
     /// The ETag that came with the bytes that are there already.
-    pub(super) pin: Option<&'a str>,
+    pub pin: Option<&'a str>,
 }
 
 /// What came back, before the body.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Head<'a> {
+pub struct Head<'a> {
     /// The status.
-    pub(super) status: u16,
+    pub status: u16,
     /// `Content-Length`.
-    pub(super) length: Option<u64>,
+    pub length: Option<u64>,
     /// `Content-Range`.
-    pub(super) range: Option<&'a str>,
+    pub range: Option<&'a str>,
     /// `ETag`.
-    pub(super) etag: Option<&'a str>,
+    pub etag: Option<&'a str>,
 }
 
 /// What to do with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Take {
+pub enum Take {
     /// The body begins at the block's start: what is there already goes.
     FromStart,
     /// The body goes on where what is there ends.
@@ -52,7 +52,7 @@ pub(super) enum Take {
 }
 
 /// Judges the head of an answer.
-pub(super) fn judge(ask: Ask<'_>, head: Head<'_>) -> Take {
+pub fn judge(ask: Ask<'_>, head: Head<'_>) -> Take {
     match head.status {
         200 | 206 => {}
         416 if ask.size == 0 => return Take::Nothing,
@@ -108,7 +108,7 @@ pub(super) fn judge(ask: Ask<'_>, head: Head<'_>) -> Take {
 }
 
 /// An ETag without weakness mark, quotes, and the suffix of a compressed transfer.
-pub(super) fn bare(etag: &str) -> &str {
+pub fn bare(etag: &str) -> &str {
     let etag = etag.trim();
     let etag = etag.strip_prefix("W/").unwrap_or(etag);
     let etag = etag.strip_prefix('"').and_then(|e| e.strip_suffix('"')).unwrap_or(etag);
@@ -116,7 +116,7 @@ pub(super) fn bare(etag: &str) -> &str {
 }
 
 /// Whether an ETag can stand in an If-Range: only a strong one can.
-pub(super) fn is_strong(etag: &str) -> bool {
+pub fn is_strong(etag: &str) -> bool {
     etag.len() >= 2 && etag.starts_with('"') && etag.ends_with('"')
 }
 

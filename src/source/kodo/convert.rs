@@ -12,7 +12,7 @@ use crate::model::time::Timestamp;
 const FROZEN: [i64; 2] = [2, 3];
 
 /// An object as listed.
-pub(super) fn listed(object: Object) -> Listed {
+pub fn listed(object: Object) -> Listed {
     let unavailable = unavailable(&object);
     let mut out = Listed::new(Key::new(object.key), Kind::Object);
     out.size = object.size;

@@ -255,9 +255,10 @@ impl Engine {
             Task::Ready(entry) => entry.size,
             Task::Expect(listed, ..) | Task::Fetch(listed, _) => listed.size,
         };
-        let bytes: u64 = tasks.iter().map(|(t, _)| size(t)).sum();
+        // A listing may claim sizes whose sum no number holds.
+        let bytes = tasks.iter().fold(0u64, |n, (t, _)| n.saturating_add(size(t)));
         self.total.0 += tasks.len() as u64;
-        self.total.1 += bytes;
+        self.total.1 = self.total.1.saturating_add(bytes);
         self.parts.observer.event(Event::Total { objects: self.total.0, bytes: self.total.1 });
         self.todo = tasks;
     }

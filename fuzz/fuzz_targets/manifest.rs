@@ -1,0 +1,8 @@
+//! Drives the target `manifest`; see `targets/`.
+
+#![no_main]
+
+#[path = "../targets/mod.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::run("manifest", data));
