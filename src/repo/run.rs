@@ -109,6 +109,11 @@ pub async fn bar(
     }
 }
 
+/// Whether a tombstone stands where the run's snapshot would. As far as that can be told.
+pub async fn is_barred(repo: &Repository, run: RunName) -> bool {
+    repo.read::<TombstoneRecord>(&names::snapshot(run)).await.is_ok()
+}
+
 /// Whether a run that has not finished is to be taken for one that is at work: it holds the lease, or it was begun on
 /// another machine and one of its files is younger than a day. A guess: a wrong one costs time, never data.
 ///

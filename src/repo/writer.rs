@@ -1,6 +1,6 @@
 //! The writer: holds a run, takes blobs, and commits the snapshot. Everything it names is durable before it is named.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -327,7 +327,11 @@ impl Writer {
         self.settle(self.close_open()?).await?;
         self.write_index().await?;
         self.join_indexes().await?;
-        Ok(self.group.files().iter().map(|f| f.id).collect())
+        // A prune may have replaced some since they were opened.
+        let folder = format!("{}/index", names::group(self.run.group));
+        let there: HashSet<String> =
+            self.repo.store().list_all(&folder).await?.into_iter().map(|f| f.name).collect();
+        Ok(self.group.files().iter().filter(|f| there.contains(f.name())).map(|f| f.id).collect())
     }
 
     /// Joins index files when there are many: every look-up asks each of them. The old ones stay until a prune; readers

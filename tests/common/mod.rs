@@ -9,6 +9,7 @@
 
 pub mod bucket;
 pub mod faulty;
+pub mod gate;
 pub mod quota;
 pub mod tree;
 pub mod weeks;

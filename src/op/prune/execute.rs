@@ -73,11 +73,15 @@ impl Planned {
 
     /// One pass through the protocol.
     async fn round(self, ctx: &Context) -> Result<Done, OpError> {
-        let Self { options, groups, live, mut plans, remove, stay, chain, began, .. } = self;
+        let Self { options, groups, live, mut plans, remove, stay, chain, began, in_the_way, .. } = self;
         let mut maintainer = Maintainer::new(&ctx.repo, groups, options.spool.clone());
         chain.tidy(&ctx.repo).await?;
-        let Copied { mut copies, postponed, unread } =
-            copy::copy(ctx, &mut maintainer, &mut plans, &live).await?;
+        let copied = copy::copy(ctx, &mut maintainer, &mut plans, &live).await;
+        let Copied { mut copies, postponed, unread } = match copied {
+            // Another prune has taken the packs away under it, those that were read or those just written.
+            Err(_) if Chain::read(&ctx.repo).await?.last != chain.last => return Err(lost(ctx).await?),
+            other => other?,
+        };
         let mut done = Done { postponed, pending: unread, ..Done::default() };
         let marked = marked(&plans);
         if !remove.is_empty() || !marked.is_empty() {
@@ -98,9 +102,17 @@ impl Planned {
             let kept = plans.iter().flat_map(|p| p.with(|f| !matches!(f, Fate::Keep(_))));
             done.pending += kept.filter(|(id, _)| !gone.contains(id)).map(|(_, p)| p.size).sum::<u64>();
             done.in_the_way = settled.in_the_way;
-            delete(ctx, &mut maintainer, &settled.doomed, &plans, &mut copies).await?;
+            if done.in_the_way.is_empty() {
+                let deleted = delete(ctx, &mut maintainer, &settled.doomed, &plans, &mut copies).await;
+                match deleted {
+                    // Another prune found this one asleep, finished it, and went on from there.
+                    Err(OpError::Repo(_)) if is_closed(ctx, open.number).await? => {}
+                    other => other?,
+                }
+            }
             maintainer.space.deleted += open.close(&ctx.repo).await?;
-        } else {
+        } else if in_the_way.is_empty() {
+            // A run at work reads index files: joining them can wait too.
             delete(ctx, &mut maintainer, &[], &plans, &mut copies).await?;
         }
         if !stay.is_empty() {
@@ -130,6 +142,12 @@ where
         Err(e) if is_full(&e) && ctx.repo.store().free_bytes().is_some() => Ok(work().await?),
         other => Ok(other?),
     }
+}
+
+/// Whether the prune of this number has been finished by somebody.
+async fn is_closed(ctx: &Context, number: u32) -> Result<bool, OpError> {
+    let chain = Chain::read(&ctx.repo).await?;
+    Ok(chain.last > number || chain.open.is_none())
 }
 
 /// Another prune has the number that this one wanted.

@@ -92,6 +92,8 @@ pub struct Planned {
     plans: Vec<GroupPlan>,
     /// The names under `snapshots/` when it was decided.
     listed: BTreeSet<RunName>,
+    /// Runs at work.
+    in_the_way: Vec<InTheWay>,
     /// The chain before anything else was read.
     chain: Chain,
     remove: Vec<RunName>,
@@ -118,8 +120,7 @@ pub async fn plan<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Res
         Holder { what: "prune".into(), host: options.host.clone(), pid: options.pid, since: began.rfc3339() };
     let lease =
         if options.dry_run { None } else { Some(lease::take(ctx.repo.store(), lease::For::Prune, &holder)?) };
-    let chain = ready(ctx, &options).await?;
-    let mut planned = survey::survey(ctx, options, Ask::Wish, chain, began, zone).await?;
+    let mut planned = settled_survey(ctx, &options, began, zone).await?;
     planned.lease = lease;
     for why in &planned.report.refused {
         ctx.observer.event(Event::Warning(why.clone()));
@@ -145,6 +146,31 @@ pub async fn plan<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Res
 /// As [`plan`], or the store failed on the way: what was to be kept is whole, and a later prune finishes the job.
 pub async fn prune<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Result<Report, OpError> {
     plan(ctx, options, zone).await?.execute(ctx).await
+}
+
+/// So often the survey begins anew because another prune changed the store under it.
+const TRIES: u32 = 5;
+
+/// Reads and decides. What looks like damage to somebody whom a prune overtook is none: then everything is read again.
+async fn settled_survey<Z: TimeZone>(
+    ctx: &Context,
+    options: &Options,
+    began: Timestamp,
+    zone: &Z,
+) -> Result<Planned, OpError> {
+    let mut tries = 1;
+    loop {
+        let chain = ready(ctx, options).await?;
+        let last = chain.last;
+        match survey::survey(ctx, options.clone(), Ask::Wish, chain, began, zone).await {
+            Err(OpError::Damage(_) | OpError::Repo(_))
+                if tries < TRIES && Chain::read(&ctx.repo).await?.last != last =>
+            {
+                tries += 1;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Finishes what an earlier prune left, and then reads the chain: whatever is read after it is newer.

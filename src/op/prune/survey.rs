@@ -96,7 +96,7 @@ pub(super) async fn survey<Z: TimeZone>(
     }
     let remove = outcome.decisions.iter().filter(|d| !d.keep).map(|d| d.snapshot).collect();
     let mut report = report(outcome, runs.decisions, &plans);
-    report.in_the_way = runs.at_work;
+    report.in_the_way.clone_from(&runs.at_work);
     report.damaged_blobs = live.damaged;
     report.dry_run = options.dry_run;
     report.seconds = seconds(began, ctx.clock.now());
@@ -109,6 +109,7 @@ pub(super) async fn survey<Z: TimeZone>(
         live,
         plans,
         listed,
+        in_the_way: runs.at_work,
         chain,
         remove,
         stay,

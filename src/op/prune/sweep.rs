@@ -15,8 +15,9 @@ use crate::repo::blobs::Groups;
 use crate::repo::chain::{Decision, OpenPrune};
 use crate::repo::liveness::Liveness;
 use crate::repo::maintainer::{Copies, Maintainer};
+use crate::repo::names::{self, Meaning};
 use crate::repo::repository::Snapshots;
-use crate::repo::{RepoError, names, run};
+use crate::repo::{RepoError, run};
 
 /// What became of an open prune.
 #[derive(Debug)]
@@ -191,7 +192,9 @@ pub(super) async fn delete(
             return Err(OpError::Interrupted);
         }
         let marked = left.remove(&name);
-        if let Some(whole) = marked.filter(|m| !m.indexes.is_empty()) {
+        if let Some(whole) = marked.filter(|m| !m.indexes.is_empty())
+            && is_alone(ctx, whole).await?
+        {
             maintainer.drop_group(whole).await?;
             continue;
         }
@@ -205,6 +208,17 @@ pub(super) async fn delete(
         }
     }
     Ok(())
+}
+
+/// Whether a group holds no pack but those that go. A run that heeded the mark may have begun to add to it since.
+async fn is_alone(ctx: &Context, marked: &MarkedGroup) -> Result<bool, OpError> {
+    let going: BTreeSet<PackId> = marked.packs.iter().copied().collect();
+    let files = ctx.repo.store().list_all(&names::group(marked.group)).await?;
+    let mut packs = files.iter().filter_map(|f| match names::meaning(&f.name) {
+        Meaning::Pack(_, id) => Some(id),
+        _ => None,
+    });
+    Ok(packs.all(|id| going.contains(&id)))
 }
 
 /// Finishes a prune that was cut off.

@@ -29,10 +29,10 @@ use crate::model::name::RunName;
 use crate::model::time::Timestamp;
 use crate::op::{Cancel, OpError, checkpoints};
 use crate::plan::suspect;
-use crate::repo::Repository;
 use crate::repo::blobs::{BlobReader, Groups};
 use crate::repo::run::{self};
 use crate::repo::writer::Writer;
+use crate::repo::{RepoError, Repository};
 use crate::source::Source;
 use crate::store::lease::{self, Holder};
 
@@ -103,7 +103,13 @@ pub async fn snapshot(ctx: &Context, options: Options) -> Result<Report, OpError
         // It stored nothing, so there is nothing to go on from.
         let _ = run::forget(&ctx.repo, name).await;
     }
-    result
+    match result {
+        // Whatever it stumbled over, what a prune took away from under it is the reason.
+        Err(e) if !matches!(e, OpError::Interrupted) && run::is_barred(&ctx.repo, name).await => {
+            Err(RepoError::Fenced(name).into())
+        }
+        other => other,
+    }
 }
 
 fn kind_word(kind: RunKind) -> &'static str {
