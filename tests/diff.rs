@@ -73,7 +73,7 @@ impl Saved {
         };
         self.next += 10;
         let now = Timestamp::from_seconds(self.next);
-        let record = run::begin(&self.repo, intent, now).await.unwrap();
+        let record = run::begin(&self.repo, intent, &std::collections::BTreeSet::new(), now).await.unwrap();
         let group = Arc::new(qbak::repo::group::Group::empty(&self.repo, record.group));
         let writer = Arc::new(Writer::new(&self.repo, record.clone(), group));
         let mut manifest = ManifestWriter::new(Arc::clone(&writer));
