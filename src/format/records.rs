@@ -324,6 +324,9 @@ pub struct ClaimRecord {
     pub nonce: MarkNonce,
     /// The snapshots that go, whatever happens.
     pub snapshots: Vec<RunName>,
+    /// The highest name that this or any earlier claim removes.
+    #[serde(default)]
+    pub highest: Option<RunName>,
     /// When.
     #[serde(with = "rfc3339")]
     pub when: Timestamp,

@@ -45,8 +45,10 @@ pub struct Chain {
     pub last: u32,
     /// The prune of that number, if it has not finished.
     pub open: Option<OpenPrune>,
-    /// The snapshots that the last claim names, finished or not.
-    pub removed: Vec<RunName>,
+    /// The snapshots that the last claim names.
+    removed: Vec<RunName>,
+    /// The highest name that any prune has removed; `None`: that cannot be read.
+    highest: Option<Option<RunName>>,
     /// Marks of prunes that never got their number.
     stale: Vec<String>,
 }
@@ -101,27 +103,34 @@ impl Chain {
         for file in repo.store().list_all(names::MARKS).await? {
             match names::meaning(&file.name) {
                 Meaning::Claim(number) => last = last.max(number),
-                Meaning::Mark(number, nonce) => marks.push((number, nonce, file.name)),
+                Meaning::Mark(number, _) => marks.push((number, file.name)),
                 _ => {}
             }
         }
         if last == 0 {
-            return Ok(Self { last, open: None, removed: Vec::new(), stale: Vec::new() });
+            let (removed, stale) = (Vec::new(), Vec::new());
+            return Ok(Self { last, open: None, removed, highest: Some(None), stale });
         }
         let claim = match read(repo.read::<ClaimRecord>(&names::claim(last)).await)? {
             Read::There(claim) => Some(claim),
             Read::Damaged => None,
             Read::Gone => return Err(RepoError::System(format!("{} is gone", names::claim(last)))),
         };
-        let ours =
-            |number: u32, nonce: MarkNonce| number == last && claim.as_ref().is_none_or(|c| c.nonce == nonce);
+        // Its mark was written before the claim, but one listing may show the one and not the other: it is asked for by
+        // its name, now that the claim is known. Where the claim cannot be read, any mark of the number will do.
+        let mut files: Vec<String> = match &claim {
+            Some(claim) => vec![names::mark(last, claim.nonce)],
+            None => {
+                let again = repo.store().list_all(names::MARKS).await?;
+                let ours = |name: &str| matches!(names::meaning(name), Meaning::Mark(n, _) if n == last);
+                again.into_iter().map(|f| f.name).filter(|name| ours(name)).collect()
+            }
+        };
         // A mark with a higher number waits for its claim: it is none of our business yet.
-        marks.retain(|(number, _, _)| *number <= last);
-        let (files, stale): (Vec<_>, Vec<_>) =
-            marks.into_iter().partition(|(number, nonce, _)| ours(*number, *nonce));
+        marks.retain(|(number, name)| *number <= last && !files.contains(name));
+        let stale = marks.into_iter().map(|(_, name)| name).collect();
         let removed = claim.as_ref().map(|c| c.snapshots.clone()).unwrap_or_default();
-        let stale = stale.into_iter().map(|(_, _, name)| name).collect();
-        let files: Vec<String> = files.into_iter().map(|(_, _, name)| name).collect();
+        let highest = claim.as_ref().map(|c| c.highest);
         let open = match files.as_slice() {
             [] => None,
             [one] => match read(repo.read::<MarkRecord>(one).await)? {
@@ -131,6 +140,9 @@ impl Chain {
             },
             _ => Some(None),
         };
+        if open.is_none() {
+            files.clear();
+        }
         let open = match open {
             None => None,
             Some(mark) => {
@@ -142,7 +154,7 @@ impl Chain {
                 Some(OpenPrune { number: last, claim, mark, decision, files })
             }
         };
-        Ok(Self { last, open, removed, stale })
+        Ok(Self { last, open, removed, highest, stale })
     }
 
     /// The packs that a run must not rely on; `None`: there are none, and "unchanged" means "present".
@@ -182,9 +194,21 @@ impl Chain {
         by: &Pruner,
     ) -> Result<Claimed, RepoError> {
         let (number, nonce) = (self.last + 1, nonce()?);
+        let before = match self.highest {
+            Some(highest) => highest,
+            None => ever_removed(repo).await?.into_iter().max(),
+        };
+        let highest = snapshots.iter().copied().max().max(before);
         let mark = MarkRecord { number, nonce, groups };
-        let claim =
-            ClaimRecord { number, nonce, snapshots, when: by.when, host: by.host.clone(), pid: by.pid };
+        let claim = ClaimRecord {
+            number,
+            nonce,
+            snapshots,
+            highest,
+            when: by.when,
+            host: by.host.clone(),
+            pid: by.pid,
+        };
         let mark_file = names::mark(number, nonce);
         let mut written = repo.create(&mark_file, &mark).await?.len() as u64;
         let file = names::claim(number);
@@ -215,6 +239,18 @@ impl Chain {
             // Whether it is ours cannot be known: the mark stays, and whoever comes next finds out.
             (Err(e), _) | (Ok(Read::Damaged), Err(e)) => Err(e),
             (Ok(_), Ok(_)) => Err(RepoError::System(format!("{file} was written and cannot be read back"))),
+        }
+    }
+
+    /// Whether a prune has removed a snapshot of this name: then it is never used again, since one that slept may remove it
+    /// once more.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn has_removed(&self, repo: &Repository, name: RunName) -> Result<bool, RepoError> {
+        match self.highest {
+            Some(highest) if highest.is_none_or(|h| h < name) => Ok(false),
+            _ => Ok(self.removed.contains(&name) || ever_removed(repo).await?.contains(&name)),
         }
     }
 
@@ -310,11 +346,8 @@ impl OpenPrune {
     }
 }
 
-/// Every snapshot that any prune has removed: their names are not used again.
-///
-/// # Errors
-/// The store cannot be read. A claim that cannot be read is left out.
-pub async fn ever_removed(repo: &Repository) -> Result<BTreeSet<RunName>, RepoError> {
+/// Every snapshot that any prune has removed. A claim that cannot be read is left out.
+async fn ever_removed(repo: &Repository) -> Result<BTreeSet<RunName>, RepoError> {
     let mut removed = BTreeSet::new();
     for file in repo.store().list_all(names::MARKS).await? {
         if let Meaning::Claim(_) = names::meaning(&file.name)
@@ -355,7 +388,8 @@ mod tests {
         };
         assert!(matches!(chain.claim(&repo, vec![], some(3), &me()).await.unwrap(), Claimed::Lost));
         let now = Chain::read(&repo).await.unwrap();
-        assert_eq!((now.last, &now.removed), (1, &vec![gone]));
+        assert!(now.last == 1 && now.has_removed(&repo, gone).await.unwrap());
+        assert!(!now.has_removed(&repo, gone.next()).await.unwrap());
         let Some(Condemned::These(packs)) = now.condemned(&repo).await.unwrap() else { panic!("it is open") };
         assert_eq!(packs, [PackId([1; 32]), PackId([2; 32])].into());
         let first = open.decide(&repo, vec![PackId([2; 32])], false, "needed").await.unwrap();

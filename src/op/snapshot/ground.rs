@@ -12,14 +12,14 @@ use crate::model::time::Timestamp;
 use crate::op::OpError;
 use crate::plan::group::{Choice, Situation, Wish, choose};
 use crate::repo::blobs::Groups;
-use crate::repo::chain::{self, Chain};
+use crate::repo::chain::Chain;
 use crate::repo::repository::Snapshots;
 use crate::repo::run::{self, Intent};
 
 /// What the store knows when a run begins.
 pub(super) struct Ground {
-    /// Names that a new run must not take.
-    pub(super) used: BTreeSet<RunName>,
+    /// A prune has removed a snapshot of the name that this run took.
+    name_is_used: bool,
     pub(super) snapshots: Snapshots,
     /// Runs of this source that were cut off, by name.
     pub(super) open: Vec<RunRecord>,
@@ -47,7 +47,7 @@ impl Ground {
 }
 
 /// So often a run begins anew because the store changed while it began.
-const TRIES: u32 = 5;
+const TRIES: u32 = 20;
 
 /// Creates the run's record, and only then reads what the run will build on: a prune that does not see the record is one
 /// whose traces the run sees (docs/protocol.md).
@@ -57,6 +57,7 @@ pub(super) async fn begin(
     source: &SourceRecord,
     began: Timestamp,
 ) -> Result<(Ground, RunRecord), OpError> {
+    let mut used = BTreeSet::new();
     for n in 0..TRIES {
         let before = survey(ctx, options, source, None).await?;
         let intent = Intent {
@@ -72,17 +73,20 @@ pub(super) async fn begin(
             // lease.
             ctx.source.check().await?;
         }
-        let record = run::begin(&ctx.repo, intent, &before.used, began).await?;
+        let record = run::begin(&ctx.repo, intent, &used, began).await?;
         match survey(ctx, options, source, Some(record.name)).await {
             Ok(ground)
-                if ground.choice.kind == record.kind
+                if !ground.name_is_used
+                    && ground.choice.kind == record.kind
                     && ground.choice.group.unwrap_or(record.name) == record.group =>
             {
                 return Ok((ground, record));
             }
             other => {
                 run::forget(&ctx.repo, record.name).await?;
-                other?;
+                if other?.name_is_used {
+                    used.insert(record.name);
+                }
             }
         }
     }
@@ -121,12 +125,10 @@ pub(super) async fn survey(
             Err(_) => broken.push(name),
         }
     }
-    let mut used: BTreeSet<RunName> = chain.removed.iter().copied().collect();
-    let newest = snapshots.finished.iter().map(|s| s.name).chain(snapshots.tombstones.iter().copied()).max();
-    if newest.is_some_and(|n| n >= RunName::at(ctx.clock.now())) {
-        // The clock was set back: what prunes have removed may lie ahead.
-        used = chain::ever_removed(&ctx.repo).await?;
-    }
+    let name_is_used = match own {
+        Some(own) => chain.has_removed(&ctx.repo, own).await?,
+        None => false,
+    };
     let groups = Arc::new(Groups::heeding(&ctx.repo, condemned).await?);
     let accepted = ctx.repo.accepted().await?;
     let space = match (snapshots.finished.last(), ctx.repo.store().free_bytes()) {
@@ -146,7 +148,7 @@ pub(super) async fn survey(
     let choice = choose(wish, &Situation { finished: &snapshots.finished, open: &open, space });
     let sane = |s: &&SnapshotRecord| s.suspect.is_none() || accepted.contains(&s.name);
     let baseline = snapshots.finished.iter().rev().find(sane).cloned();
-    Ok(Ground { used, snapshots, open, broken, groups, choice, baseline })
+    Ok(Ground { name_is_used, snapshots, open, broken, groups, choice, baseline })
 }
 
 fn describe(source: &SourceRecord) -> String {
