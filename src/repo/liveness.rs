@@ -9,8 +9,9 @@ use bytes::Bytes;
 use super::blobs::{BlobReader, Groups};
 use super::group::{Group, Located};
 use super::manifest_reader::{page, segment};
-use super::marks::Marks;
+
 use super::merge::{Found, Merge, Spot};
+use super::needed::Needed;
 use super::{RepoError, Repository};
 use crate::format::manifest::{MAX_HEIGHT, Reference};
 use crate::format::pack::BlobKind;
@@ -69,13 +70,13 @@ pub struct PackStat {
     pub damaged: bool,
 }
 
-/// Marks what is needed.
+/// Notes what is needed.
 #[derive(Debug)]
 pub struct Liveness {
     repo: Repository,
     groups: Arc<Groups>,
     /// A bit for every record that is needed.
-    pub marks: Marks,
+    pub needed: Needed,
     /// Needed blobs of which every copy is known to be damaged.
     pub damaged: u64,
 }
@@ -83,7 +84,7 @@ pub struct Liveness {
 impl Liveness {
     /// Nothing is marked yet.
     pub fn new(repo: &Repository, groups: Arc<Groups>) -> Self {
-        Self { repo: repo.clone(), groups, marks: Marks::default(), damaged: 0 }
+        Self { repo: repo.clone(), groups, needed: Needed::default(), damaged: 0 }
     }
 
     fn place(&self, snapshot: RunName, home: RunName, needs: &[RunName]) -> Place {
@@ -91,7 +92,7 @@ impl Liveness {
         Place { snapshot, home, needs: needs.to_vec(), reader }
     }
 
-    /// Marks what a snapshot needs. What an earlier one of the same group needed too is not read again.
+    /// Notes what a snapshot needs. What an earlier one of the same group needed too is not read again.
     ///
     /// # Errors
     /// A part of its manifest cannot be read, or a blob it needs is in no pack.
@@ -100,7 +101,7 @@ impl Liveness {
         self.tree(&place, s.manifest.height.min(MAX_HEIGHT), &s.manifest.refs).await
     }
 
-    /// Marks what the checkpoints of a run that was cut off have saved: segments, and blocks of large objects.
+    /// Notes what the checkpoints of a run that was cut off have saved: segments, and blocks of large objects.
     ///
     /// # Errors
     /// As [`Liveness::snapshot`].
@@ -187,7 +188,7 @@ impl Liveness {
         place.needs.iter().copied().chain(others).filter(|n| *n != place.home).collect()
     }
 
-    /// Marks every sound copy in the own group (of several, [`Liveness::settle_duplicates`] leaves one); without one, the own
+    /// Notes every sound copy in the own group (of several, [`Liveness::settle_duplicates`] leaves one); without one, the own
     /// damaged ones, so that they can be mended, and a sound one elsewhere. Whether anything was not marked before.
     async fn mark(&mut self, place: &Place, wanted: &Wanted) -> Result<bool, RepoError> {
         let home = self.groups.get(place.home).await?;
@@ -196,7 +197,7 @@ impl Liveness {
         let sound = own.iter().any(|(_, l)| l.sound);
         let mut fresh = false;
         for (spot, _) in own.iter().filter(|(_, l)| l.sound == sound) {
-            fresh |= self.marks.set(place.home, &home, *spot);
+            fresh |= self.needed.set(place.home, &home, *spot);
         }
         if sound || (!own.is_empty() && !fresh) {
             return Ok(fresh);
@@ -212,7 +213,7 @@ impl Liveness {
                     continue;
                 }
                 if l.sound {
-                    return Ok(self.marks.set(place.home, &group, spot) | fresh);
+                    return Ok(self.needed.set(place.home, &group, spot) | fresh);
                 }
                 if there(&group, &l) {
                     hurt.get_or_insert((Arc::clone(&group), spot));
@@ -221,7 +222,7 @@ impl Liveness {
         }
         match hurt {
             Some((group, spot)) => {
-                fresh |= self.marks.set(place.home, &group, spot);
+                fresh |= self.needed.set(place.home, &group, spot);
                 self.damaged += u64::from(fresh);
                 Ok(fresh)
             }
@@ -229,7 +230,7 @@ impl Liveness {
         }
     }
 
-    /// Marks a blob that leads to others, and reads it; `None` when it was marked before, and so has been followed.
+    /// Notes a blob that leads to others, and reads it; `None` when it was marked before, and so has been followed.
     async fn visit(&mut self, place: &Place, wanted: &Wanted) -> Result<Option<Bytes>, RepoError> {
         if !self.mark(place, wanted).await? {
             return Ok(None);
@@ -251,7 +252,7 @@ impl Liveness {
                 if wanted.fits(&copy)
                     && let Ok(bytes) = place.reader.read_copy(&copy).await
                 {
-                    self.marks.set(place.home, &group, spot);
+                    self.needed.set(place.home, &group, spot);
                     return Ok(Some(bytes));
                 }
             }
@@ -272,7 +273,7 @@ impl Liveness {
         homes
             .iter()
             .copied()
-            .filter(move |home| spots.iter().any(|spot| self.marks.get(*home, holder, *spot)))
+            .filter(move |home| spots.iter().any(|spot| self.needed.get(*home, holder, *spot)))
     }
 
     /// The groups whose snapshots need this blob of this pack.
@@ -286,7 +287,7 @@ impl Liveness {
         kind: BlobKind,
         id: &BlobId,
     ) -> Result<Vec<RunName>, RepoError> {
-        let homes = self.marks.homes(holder.name);
+        let homes = self.needed.homes(holder.name);
         let found = holder.find_at(kind, id).await?;
         let spots: Vec<Spot> =
             found.into_iter().filter(|(_, l)| l.pack == pack).map(|(spot, _)| spot).collect();
@@ -308,7 +309,7 @@ impl Liveness {
 
     async fn count(&self, group: &Group) -> Result<(HashMap<PackId, PackStat>, bool), RepoError> {
         let (mut stats, mut several) = (HashMap::<PackId, PackStat>::new(), false);
-        let homes = self.marks.homes(group.name);
+        let homes = self.needed.homes(group.name);
         if homes.is_empty() {
             return Ok((stats, false));
         }
@@ -338,7 +339,7 @@ impl Liveness {
         group: &Group,
         stats: &HashMap<PackId, PackStat>,
     ) -> Result<(), RepoError> {
-        let homes = self.marks.homes(group.name);
+        let homes = self.needed.homes(group.name);
         let reader = BlobReader::new(&self.repo, Arc::clone(&self.groups), group.name, &[]);
         let (mut merge, mut found) = (Merge::of(group), Vec::new());
         let share = |pack: &PackId| {
@@ -364,13 +365,13 @@ impl Liveness {
             let Some((kept, place)) = best else { continue };
             for home in &homes {
                 let all = copies.iter().flat_map(|(_, (_, spots))| spots);
-                if !all.clone().any(|spot| self.marks.get(*home, group.name, *spot)) {
+                if !all.clone().any(|spot| self.needed.get(*home, group.name, *spot)) {
                     continue;
                 }
                 for (_, (_, spots)) in copies.iter().filter(|(pack, _)| *pack != kept) {
-                    spots.iter().for_each(|spot| self.marks.clear(*home, group.name, *spot));
+                    spots.iter().for_each(|spot| self.needed.clear(*home, group.name, *spot));
                 }
-                self.marks.set(*home, group, place);
+                self.needed.set(*home, group, place);
             }
         }
         Ok(())

@@ -12,10 +12,11 @@ pub mod maintainer;
 pub mod manifest_diff;
 pub mod manifest_reader;
 pub mod manifest_writer;
-pub mod marks;
+
 pub mod merge;
 mod mover;
 pub mod names;
+pub mod needed;
 pub mod pack_proof;
 pub mod pack_queue;
 pub mod repository;

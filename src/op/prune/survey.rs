@@ -256,7 +256,7 @@ async fn group_plan(
     open: bool,
     frozen: bool,
 ) -> Result<GroupPlan, OpError> {
-    if !alive && live.marks.homes(name).is_empty() {
+    if !alive && live.needed.homes(name).is_empty() {
         return doomed_group(ctx, name).await;
     }
     let group = groups.get(name).await?;

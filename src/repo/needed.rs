@@ -59,13 +59,13 @@ impl Sheet {
     }
 }
 
-/// All marks. `home` is the group whose snapshots need a record, `holder` the group it lies in; they differ only where blobs
+/// All of them. `home` is the group whose snapshots need a record, `holder` the group it lies in; they differ only where blobs
 /// are shared, or where the home's own copy is damaged.
 #[derive(Debug, Default)]
-pub struct Marks(HashMap<(RunName, RunName), Sheet>);
+pub struct Needed(HashMap<(RunName, RunName), Sheet>);
 
-impl Marks {
-    /// Marks a record; whether it was not marked before.
+impl Needed {
+    /// Notes a record; whether it was not marked before.
     pub fn set(&mut self, home: RunName, holder: &Group, spot: Spot) -> bool {
         let sheet = self.0.entry((home, holder.name)).or_insert_with(|| Sheet::of(holder));
         match sheet.bits_mut(spot) {
