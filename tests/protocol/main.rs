@@ -64,7 +64,7 @@ fn nothing_is_lost() {
 }
 
 #[test]
-#[ignore = "minutes, and gigabytes of memory; docs/testing.md has the command"]
+#[ignore = "millions of states; docs/testing.md has the command"]
 fn nothing_is_lost_at_large() {
     whole(LARGE, 0);
 }
