@@ -357,6 +357,9 @@ pub struct MarkRecord {
     pub number: u32,
     /// Random, as in the file's name.
     pub nonce: MarkNonce,
+    /// The snapshots that its claim is to name: should that be spoilt, they are known from here.
+    #[serde(default)]
+    pub snapshots: Vec<RunName>,
     /// What is to go.
     pub groups: Vec<MarkedGroup>,
 }

@@ -199,7 +199,7 @@ impl Chain {
             None => ever_removed(repo).await?.into_iter().max(),
         };
         let highest = snapshots.iter().copied().max().max(before);
-        let mark = MarkRecord { number, nonce, groups };
+        let mark = MarkRecord { number, nonce, snapshots: snapshots.clone(), groups };
         let claim = ClaimRecord {
             number,
             nonce,
@@ -283,6 +283,15 @@ impl Condemned {
 }
 
 impl OpenPrune {
+    /// The snapshots that it removes.
+    pub fn snapshots(&self) -> &[RunName] {
+        match (&self.claim, &self.mark) {
+            (Some(claim), _) => &claim.snapshots,
+            (None, Some(mark)) => &mark.snapshots,
+            (None, None) => &[],
+        }
+    }
+
     /// Records what becomes of the packs, unless that is decided; returns what stands.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::report::InTheWay;
-use crate::format::records::{DamageRecord, MarkedGroup, RunRecord, SnapshotRecord};
+use crate::format::records::{MarkedGroup, RunRecord, SnapshotRecord};
 use crate::model::event::Event;
 use crate::model::id::PackId;
 use crate::model::name::RunName;
@@ -60,9 +60,7 @@ pub(super) async fn decide(
     open: &OpenPrune,
     planned: &BTreeSet<RunName>,
 ) -> Result<Settled, OpError> {
-    if let Some(claim) = &open.claim {
-        maintainer.remove_snapshots(&claim.snapshots).await?;
-    }
+    maintainer.remove_snapshots(open.snapshots()).await?;
     let mut in_the_way = Vec::new();
     let decision = match &open.decision {
         Decision::Open => undecided(ctx, host, open, planned, &mut in_the_way).await?,
@@ -136,12 +134,8 @@ async fn second_look(
     if new.is_empty() || marked.iter().all(|g| g.packs.is_empty()) {
         return Ok(Vec::new());
     }
-    // A copy under the mark counts only where there is no other.
-    let mut damage = ctx.repo.damage().await?;
-    for group in marked {
-        damage.extend(group.packs.iter().map(|pack| (*pack, condemned(group.group, *pack, ctx))));
-    }
-    let groups = Arc::new(Groups::knowing(&ctx.repo, damage).await?);
+    // Of several copies one is settled on, after reading it: if that lies under the mark, its pack stays.
+    let groups = Arc::new(Groups::new(&ctx.repo).await?);
     let mut live = Liveness::new(&ctx.repo, Arc::clone(&groups));
     for snapshot in new {
         live.snapshot(snapshot).await.map_err(|t| match t.error.is_damage() {
@@ -156,11 +150,6 @@ async fn second_look(
         keep.extend(marked.packs.iter().filter(|p| stats.get(*p).is_some_and(|s| s.live > 0)));
     }
     Ok(keep)
-}
-
-fn condemned(group: RunName, pack: PackId, ctx: &Context) -> DamageRecord {
-    let what = "a prune is about to delete it".into();
-    DamageRecord { pack, group, found: ctx.clock.now(), whole: true, blobs: Vec::new(), what }
 }
 
 /// What is known of a group that stays.
