@@ -54,6 +54,8 @@ impl Heard {
 pub fn listen(first: impl FnOnce(Signal) + Send + 'static) -> io::Result<Heard> {
     use tokio::signal::unix::{SignalKind, signal};
 
+    // A file that would grow beyond the process's limit is an error of that file's, not the end of the process.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     // Who was started under `nohup`, or in the background of a script, was told not to mind these.
     let listen_to =
         |kind: SignalKind| if is_ignored(kind.as_raw_value()) { Ok(None) } else { signal(kind).map(Some) };

@@ -14,6 +14,7 @@ pub mod diff;
 pub mod emulate;
 pub mod env;
 pub mod exit;
+pub mod files;
 pub mod init;
 pub mod interrupt;
 pub mod list;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use crate::model::clock::SystemClock;
 use crate::op::Cancel;
 use crate::render::output::Output;
+use crate::render::words::Problem;
 use env::{Env, SystemEnv};
 use exit::Exit;
 
@@ -46,6 +48,9 @@ pub fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     let out = Arc::new(open(context::options(&cli.global, env.as_ref())));
+    if let Err(few) = files::allow_enough() {
+        return run::end(&out, Err(Problem::new(1, "system", few).into())).into();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {

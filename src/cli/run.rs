@@ -17,6 +17,7 @@ use super::{completions, places};
 use crate::model::clock::Clock;
 use crate::model::url::BadLocation;
 use crate::op::Cancel;
+use crate::render::human::clean;
 use crate::render::output::{Options, Output, OutputError};
 use crate::render::words::{INTERRUPTED, Problem};
 
@@ -102,15 +103,24 @@ pub fn parse(words: &[OsString], env: &dyn Env, open: impl Fn(Options) -> Output
 
 /// Says a command's last words and turns its end into the exit code.
 pub fn end(out: &Output, result: Result<Exit, Failure>) -> Exit {
+    let mut unsaid = None;
     let (exit, said) = match result {
         Ok(exit) => (exit, Ok(())),
-        Err(Failure::Problem(problem)) => (exit_of(problem.code), problem.say(out)),
+        Err(Failure::Problem(problem)) => {
+            let said = problem.say(out);
+            unsaid = out.is_json().then(|| problem.message.clone());
+            (exit_of(problem.code), said)
+        }
         Err(Failure::Output(e)) => (Exit::Done, Err(e)),
     };
     match said.and_then(|()| out.flush()) {
         // Whoever read has gone, as `head` does; that is no failure of the command.
         Ok(()) | Err(OutputError::Closed) => exit,
         Err(e @ OutputError::Failed(_)) => {
+            // What went wrong before must not be lost with the place where it was to be said.
+            if let Some(message) = unsaid {
+                out.aside(format_args!("error: {}", clean(&message)));
+            }
             out.aside(format_args!("error: {e}"));
             Exit::of_several([exit, Exit::Failed])
         }

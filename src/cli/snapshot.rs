@@ -12,7 +12,10 @@ use crate::model::duration::CalendarDuration;
 use crate::model::event::Event;
 use crate::op::OpError;
 use crate::op::snapshot::{self, Options, Report};
+use crate::render::output::OutputError;
 use crate::render::snapshot as show;
+use crate::render::words::Problem;
+use crate::repo::RepoError;
 
 /// Store the source's present state
 #[derive(Debug, Clone, clap::Args)]
@@ -88,8 +91,16 @@ impl Args {
             cancel: context.cancel.clone(),
         };
         let report = in_turn(context, &work, &options, self.wait).await?;
-        show::report(&report, &context.out)?;
-        Ok(exit(&report))
+        match show::report(&report, &context.out).and_then(|()| context.out.flush()) {
+            // Whoever reads this must not take the snapshot for lost.
+            Err(OutputError::Failed(e)) if !report.dry_run => Err(Problem::new(
+                1,
+                "output",
+                format!("snapshot {} is made and durable, but what is to be said of it cannot be written to standard output: {e}", report.snapshot),
+            )
+            .into()),
+            said => Ok(said.map(|()| exit(&report))?),
+        }
     }
 
     pub(super) fn later(&self) -> Option<&'static str> {
@@ -116,6 +127,12 @@ async fn in_turn(
                     context.observer.event(Event::Warning(format!("waiting: {busy}")));
                     said = true;
                 }
+            }
+            // They are needed on the way to a snapshot, and after it never.
+            Err(spool @ OpError::Repo(RepoError::Spool(_))) => {
+                let mut problem = Problem::from(spool);
+                problem.message.push_str("; no snapshot was made");
+                return Err(problem.into());
             }
             result => return Ok(result?),
         }

@@ -27,7 +27,10 @@ pub async fn init(folder: &Path, now: Timestamp, program: &str) -> Result<Reposi
     // What an interrupted attempt left is replaced; without the record it was no store.
     store.replace("README.txt", README).await?;
     store.replace("rescue.py", RESCUE).await?;
-    Ok(Repository::init(store, now, program).await?)
+    let repo = Repository::init(store, now, program).await?;
+    // A store without it is one all the same; the next snapshot tries again.
+    let _ = repo.refill_reserve().await;
+    Ok(repo)
 }
 
 /// Whether an interrupted `init` left this: one of its own two files, or a write that was cut off.

@@ -38,6 +38,11 @@ pub struct Sorted {
 /// A record longer than this was never written by us.
 const LONGEST: u32 = 64 << 20;
 
+/// What went wrong in the folder of temporary files, which is named.
+fn within(folder: &Path, e: &io::Error) -> RepoError {
+    RepoError::Spool(format!("{}: {e}", folder.display()))
+}
+
 fn failed(e: &io::Error) -> RepoError {
     RepoError::Spool(e.to_string())
 }
@@ -55,7 +60,7 @@ impl Sorter {
     pub fn push(&mut self, key: Vec<u8>, payload: Vec<u8>) -> Result<(), RepoError> {
         self.held += key.len() + payload.len() + 64;
         self.items.push(Item { key, payload });
-        if self.held > self.budget { self.spill().map_err(|e| failed(&e)) } else { Ok(()) }
+        if self.held > self.budget { self.spill().map_err(|e| within(&self.folder, &e)) } else { Ok(()) }
     }
 
     fn spill(&mut self) -> io::Result<()> {

@@ -176,6 +176,9 @@ impl From<RepoError> for Problem {
                 StoreErrorKind::Denied => {
                     (1, "store_denied", Some("check the folder's owner and whether it is mounted read-only"))
                 }
+                StoreErrorKind::Exhausted => {
+                    (1, "system", Some("raise the limits of this process (`ulimit -a`) and run it again"))
+                }
                 _ => (1, "store", None),
             },
             RepoError::File { error: FormatError::Newer { .. }, .. } => (1, "newer_format", None),

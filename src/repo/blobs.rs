@@ -15,6 +15,7 @@ use crate::format::records::DamageRecord;
 use crate::model::content::{MAX_CONTENT, parse_block_list};
 use crate::model::id::{BlobId, ContentId, ContentKind, Digest, PackId};
 use crate::model::name::RunName;
+use crate::store::StoreErrorKind;
 
 /// All groups of a store, opened when they are first needed.
 #[derive(Debug)]
@@ -245,6 +246,8 @@ impl BlobReader {
         let (start, length) = (u64::from(copy.record.offset), u64::from(copy.record.stored));
         let frame = match self.frame(copy, &name, start, length).await {
             Ok(frame) => frame,
+            // That tells of this process, not of the pack.
+            Err(RepoError::Store(e)) if e.kind == StoreErrorKind::Exhausted => return Err(e.into()),
             Err(RepoError::Store(e)) => {
                 let (kind, id) = (copy.record.kind, copy.record.id);
                 return Err(RepoError::Damaged { kind, id, pack: name, what: e.message });

@@ -43,8 +43,10 @@ impl Write for Spool {
     }
 }
 
-fn failed(e: &io::Error) -> RepoError {
-    RepoError::Spool(e.to_string())
+/// What went wrong in the temporary folder, which is named.
+fn within(folder: Option<&Path>, e: &io::Error) -> RepoError {
+    let place = folder.map(|f| format!("{}: ", f.display())).unwrap_or_default();
+    RepoError::Spool(format!("{place}{e}"))
 }
 
 /// What an index file is to say.
@@ -71,13 +73,13 @@ pub async fn write(
 ) -> Result<Arc<IndexFile>, RepoError> {
     let out = match spool {
         Some(folder) if expected.saturating_mul(RECORD as u64) > IN_MEMORY => {
-            let file = tempfile::tempfile_in(folder).map_err(|e| failed(&e))?;
+            let file = tempfile::tempfile_in(folder).map_err(|e| within(spool, &e))?;
             Spool::File(BufWriter::with_capacity(1 << 18, file))
         }
         _ => Spool::Memory(Vec::new()),
     };
     let numbers: HashMap<PackId, u32> = (0..).zip(&plan.packs).map(|(n, p)| (p.id, n)).collect();
-    let mut encoder = Encoder::new(repo.sealer().clone(), random()?, out).map_err(|e| failed(&e))?;
+    let mut encoder = Encoder::new(repo.sealer().clone(), random()?, out).map_err(|e| within(spool, &e))?;
     let mut found: Vec<Found> = Vec::new();
     let mut lines: Vec<IndexRecord> = Vec::new();
     while records.next_blob(&mut found).await? {
@@ -88,9 +90,9 @@ pub async fn write(
         // Two files may name one pack: it is named once here.
         lines.sort_unstable_by_key(IndexRecord::order);
         lines.dedup_by_key(|l| l.pack);
-        lines.iter().try_for_each(|l| encoder.push(l)).map_err(|e| failed(&e))?;
+        lines.iter().try_for_each(|l| encoder.push(l)).map_err(|e| within(spool, &e))?;
     }
-    let (id, out) = encoder.finish(&plan.packs, &plan.replaces).map_err(|e| failed(&e))?;
+    let (id, out) = encoder.finish(&plan.packs, &plan.replaces).map_err(|e| within(spool, &e))?;
     let name = names::index(group, id);
     let size = match out {
         Spool::Memory(bytes) => {
@@ -99,9 +101,9 @@ pub async fn write(
             size
         }
         Spool::File(out) => {
-            let mut file = out.into_inner().map_err(|e| failed(e.error()))?;
-            let size = file.seek(SeekFrom::End(0)).map_err(|e| failed(&e))?;
-            file.seek(SeekFrom::Start(0)).map_err(|e| failed(&e))?;
+            let mut file = out.into_inner().map_err(|e| within(spool, e.error()))?;
+            let size = file.seek(SeekFrom::End(0)).map_err(|e| within(spool, &e))?;
+            file.seek(SeekFrom::Start(0)).map_err(|e| within(spool, &e))?;
             repo.store().create_from(&name, file).await?;
             size
         }

@@ -2,6 +2,7 @@
 
 use crate::model::id::{IndexId, MarkNonce, PackId};
 use crate::model::name::RunName;
+use crate::store::reserve;
 
 /// What the store is.
 pub const STORE: &str = "qbak.json";
@@ -86,7 +87,7 @@ pub fn decision(number: u32) -> String {
 /// What a file's name says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// `qbak.json`, the README, the rescue script, the locks.
+    /// `qbak.json`, the README, the rescue script, the locks, the reserve.
     Furniture,
     /// A snapshot or tombstone.
     Snapshot(RunName),
@@ -119,6 +120,7 @@ fn parse(name: &str) -> Option<Meaning> {
     let parts: Vec<&str> = name.split('/').collect();
     match parts.as_slice() {
         ["qbak.json" | "README.txt" | "rescue.py" | "lock" | "lock-prune"] => Some(Meaning::Furniture),
+        [reserve::FOLDER, file] => reserve::is_part(file).then_some(Meaning::Furniture),
         [SNAPSHOTS, file] => file.strip_suffix(".json")?.parse().ok().map(Meaning::Snapshot),
         [RUNS, file] => {
             let stem = file.strip_suffix(".json")?;
@@ -172,8 +174,10 @@ mod tests {
         assert_eq!(meaning(&claim(7)), Meaning::Claim(7));
         assert_eq!(meaning(&decision(123_456_789)), Meaning::Decision(123_456_789));
         assert_eq!(meaning(&mark(7, MarkNonce([9; 8]))), Meaning::Mark(7, MarkNonce([9; 8])));
+        assert_eq!(meaning("reserve/8"), Meaning::Furniture);
         for foreign in [
             "x",
+            "reserve/9",
             "marks/7.json",
             "marks/00000000.json",
             "marks/00000007.x.json",

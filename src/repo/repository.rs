@@ -17,7 +17,7 @@ use crate::format::seal::Sealer;
 use crate::model::id::{PackId, StoreId};
 use crate::model::name::RunName;
 use crate::model::time::Timestamp;
-use crate::store::{Store, StoreErrorKind};
+use crate::store::{Store, StoreErrorKind, reserve};
 
 /// An open store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -105,6 +105,23 @@ impl Repository {
 
     pub(crate) fn sealer(&self) -> &Sealer {
         &self.sealer
+    }
+
+    /// Makes what is missing of the store's reserve, where there is room for it; says whether it is whole.
+    ///
+    /// # Errors
+    /// The store cannot be read or written; a full disk is no error.
+    pub async fn refill_reserve(&self) -> Result<bool, RepoError> {
+        Ok(reserve::refill(&self.store, random()?).await?)
+    }
+
+    /// Gives up the store's reserve, for what makes room. True: there was one, so what failed because the disk is full is
+    /// worth another try. To be followed by [`Repository::refill_reserve`] when all is done.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub async fn release_reserve(&self) -> Result<bool, RepoError> {
+        Ok(reserve::release(&self.store).await?)
     }
 
     /// Reads a record.

@@ -44,10 +44,12 @@ impl Sorter {
         }
         self.used += first.len() + second.len() + 64;
         self.pairs.push((first.to_vec(), second.to_vec()));
-        if self.used >= self.memory {
-            self.spill()?;
-        }
-        Ok(())
+        if self.used >= self.memory { self.spill().map_err(|e| self.named(&e)) } else { Ok(()) }
+    }
+
+    /// The error with the folder's name: who reads it must know which disk is meant.
+    fn named(&self, e: &io::Error) -> io::Error {
+        io::Error::new(e.kind(), format!("{}: {e}", self.scratch.display()))
     }
 
     fn spill(&mut self) -> io::Result<()> {
@@ -62,7 +64,12 @@ impl Sorter {
     }
 
     /// The sorted table.
-    pub fn finish(mut self) -> io::Result<Table> {
+    pub fn finish(self) -> io::Result<Table> {
+        let place = self.scratch.clone();
+        self.sorted().map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", place.display())))
+    }
+
+    fn sorted(mut self) -> io::Result<Table> {
         if self.runs.is_empty() {
             self.pairs.sort_unstable();
             return Ok(Table(Storage::Memory(self.pairs)));

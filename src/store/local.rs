@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use object_store::local::LocalFileSystem;
 
+use super::reserve::Room;
 use super::{Store, StoreError, StoreErrorKind};
 
 fn io_error(name: &Path, e: &io::Error) -> StoreError {
@@ -15,9 +16,17 @@ fn io_error(name: &Path, e: &io::Error) -> StoreError {
         io::ErrorKind::NotFound => StoreErrorKind::NotFound,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::Denied,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
+        _ if is_exhausted(e) => StoreErrorKind::Exhausted,
         _ => StoreErrorKind::Other,
     };
     StoreError { kind, name: name.display().to_string(), message: e.to_string() }
+}
+
+/// Whether the process or the system has run out of open files or memory.
+pub(super) fn is_exhausted(e: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = e.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
 }
 
 pub(super) fn open(folder: &Path) -> Result<Store, StoreError> {
@@ -76,7 +85,9 @@ fn remove_empty_now(folder: &Path) {
     let _ = std::fs::remove_dir(folder);
 }
 
-pub(super) fn free_bytes(root: &Path) -> Option<u64> {
+pub(super) fn room(root: &Path) -> Option<Room> {
     let stat = rustix::fs::statvfs(root).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    // Where files are not counted, all of it is 0.
+    let files = (stat.f_files > 0).then_some((stat.f_favail, stat.f_files));
+    Some(Room { bytes: stat.f_bavail.saturating_mul(stat.f_frsize), files })
 }

@@ -3,6 +3,7 @@
 
 pub mod lease;
 mod local;
+pub mod reserve;
 
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
@@ -27,6 +28,8 @@ pub enum StoreErrorKind {
     Denied,
     /// The disk is full, or a quota is reached.
     Full,
+    /// The process or the system has run out of open files or memory: it says nothing about the file.
+    Exhausted,
     /// The file is longer than anything of its kind may be.
     TooLong,
     /// Everything else.
@@ -106,7 +109,9 @@ impl Store {
     pub async fn create(&self, name: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let payload = PutPayload::from_bytes(bytes.into());
-        self.inner.put_opts(&path(name)?, payload, options).await.map(drop).map_err(|e| error(name, &e))
+        let need = payload.content_length() as u64;
+        let put = self.inner.put_opts(&path(name)?, payload, options).await;
+        put.map(drop).map_err(|e| self.unwritten(name, need, &e))
     }
 
     /// Writes a new file from a local one, in pieces, so that its size does not matter to memory. The name must be one that
@@ -120,7 +125,9 @@ impl Store {
             name: name.into(),
             message: format!("its temporary copy cannot be read: {e}"),
         };
-        let mut upload = self.inner.put_multipart(&path(name)?).await.map_err(|e| error(name, &e))?;
+        let need = file.metadata().map_err(local)?.len();
+        let failed = |e| self.unwritten(name, need, &e);
+        let mut upload = self.inner.put_multipart(&path(name)?).await.map_err(failed)?;
         let mut file = tokio::fs::File::from_std(file);
         loop {
             let mut piece = Vec::new();
@@ -130,10 +137,10 @@ impl Store {
             }
             if let Err(e) = upload.put_part(piece.into()).await {
                 let _ = upload.abort().await;
-                return Err(error(name, &e));
+                return Err(failed(e));
             }
         }
-        upload.complete().await.map(drop).map_err(|e| error(name, &e))
+        upload.complete().await.map(drop).map_err(failed)
     }
 
     /// Writes a file that may stand there already; only for what is not the truth about any snapshot
@@ -143,7 +150,9 @@ impl Store {
     /// The write failed.
     pub async fn replace(&self, name: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
         let payload = PutPayload::from_bytes(bytes.into());
-        self.inner.put(&path(name)?, payload).await.map(drop).map_err(|e| error(name, &e))
+        let need = payload.content_length() as u64;
+        let put = self.inner.put(&path(name)?, payload).await;
+        put.map(drop).map_err(|e| self.unwritten(name, need, &e))
     }
 
     /// A whole file of at most `limit` bytes.
@@ -267,9 +276,29 @@ impl Store {
 
     /// How many bytes are free where the store lies, if that can be known.
     pub fn free_bytes(&self) -> Option<u64> {
-        local::free_bytes(self.root.as_deref()?)
+        self.room().map(|room| room.bytes)
+    }
+
+    /// What is free where the store lies, if that can be known.
+    pub fn room(&self) -> Option<reserve::Room> {
+        local::room(self.root.as_deref()?)
+    }
+
+    /// Why `need` bytes could not be written to a new file. A full disk is said in numbers: by now what was begun is gone
+    /// again, so that what is free is what there was.
+    fn unwritten(&self, name: &str, need: u64, e: &object_store::Error) -> StoreError {
+        let mut error = error(name, e);
+        if error.kind == StoreErrorKind::Full
+            && let Some(room) = self.room()
+        {
+            error.message = room.lacks(need);
+        }
+        error
     }
 }
+
+/// No room has to be made for this one: it is a limit of the process or of the file system.
+const TOO_LARGE: &str = "files of that size cannot be written here: raise this process's limit (`ulimit -f`), or choose another file system";
 
 fn path(name: &str) -> Result<Path, StoreError> {
     Path::parse(name).map_err(|e| StoreError {
@@ -299,11 +328,17 @@ fn error(name: &str, e: &object_store::Error) -> StoreError {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             use std::io::ErrorKind as Io;
             kind = match io.kind() {
-                Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => StoreErrorKind::Full,
+                Io::StorageFull | Io::QuotaExceeded => StoreErrorKind::Full,
                 Io::PermissionDenied | Io::ReadOnlyFilesystem => StoreErrorKind::Denied,
                 Io::NotFound if kind == StoreErrorKind::Other => StoreErrorKind::NotFound,
                 _ => kind,
             };
+            if io.kind() == Io::FileTooLarge {
+                message = TOO_LARGE.into();
+            }
+            if local::is_exhausted(io) {
+                kind = StoreErrorKind::Exhausted;
+            }
         }
     }
     match kind {

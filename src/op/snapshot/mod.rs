@@ -103,6 +103,10 @@ pub async fn snapshot(ctx: &Context, options: Options) -> Result<Report, OpError
         // It stored nothing, so there is nothing to go on from.
         let _ = run::forget(&ctx.repo, name).await;
     }
+    if result.is_ok() {
+        // What a prune gave up, or an older program never made. The snapshot stands whatever comes of it.
+        let _ = ctx.repo.refill_reserve().await;
+    }
     match result {
         // Whatever it stumbled over, what a prune took away from under it is the reason.
         Err(e) if !matches!(e, OpError::Interrupted) && run::is_barred(&ctx.repo, name).await => {

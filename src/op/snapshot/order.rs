@@ -57,7 +57,11 @@ impl Order {
     /// The temporary folder cannot be written.
     pub(super) fn put(&mut self, n: u64, done: Done) -> Result<(), OpError> {
         self.waiting.insert(n, done);
-        if self.waiting.len() > IN_MEMORY { self.spill().map_err(|e| failed(&e)) } else { Ok(()) }
+        if self.waiting.len() <= IN_MEMORY {
+            return Ok(());
+        }
+        let place = self.folder.display().to_string();
+        self.spill().map_err(|e| RepoError::Spool(format!("{place}: {e}")).into())
     }
 
     /// The next in order, if it is finished.

@@ -13,13 +13,20 @@ use rustix::io::Errno;
 
 use super::{Policy, at, cut, in_the_way};
 
-/// How many folders are held open.
+/// How many folders are held open at most.
 const OPEN: usize = 64;
+
+/// How many folders are held open where the process may open only so many files: there are others who need some.
+fn share() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    files.and_then(|n| usize::try_from(n / 8).ok()).map_or(OPEN, |n| n.clamp(2, OPEN))
+}
 
 /// The handles. Each was opened without following a link, from the handle of the folder above it.
 #[derive(Debug)]
 pub(super) struct Handles {
     root: Arc<Dir>,
+    open: usize,
     known: Mutex<Known>,
 }
 
@@ -31,7 +38,7 @@ struct Known {
 
 impl Handles {
     pub(super) fn new(root: Arc<Dir>) -> Self {
-        Self { root, known: Mutex::default() }
+        Self { root, open: share(), known: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -53,7 +60,7 @@ impl Handles {
 
     fn remember(&self, path: &[u8], dir: &Arc<Dir>) {
         let mut known = self.lock();
-        if known.dirs.len() >= OPEN {
+        if known.dirs.len() >= self.open {
             // The half that was used longest ago: cheaper than the one, and hardly worse.
             let mut used: Vec<u64> = known.dirs.values().map(|(_, used)| *used).collect();
             used.sort_unstable();
