@@ -111,7 +111,9 @@ impl Room {
                 format!("the disk takes no more files: one is needed and none of its {all} is free")
             }
             _ if self.bytes > need => {
-                format!("a quota is reached, or the disk was full: {needed} are needed for it, and now {free} are free")
+                format!(
+                    "a quota is reached, or the disk was full: {needed} are needed for it, and now {free} are free"
+                )
             }
             _ => format!("the disk is full: {needed} are needed for it and {free} are free"),
         }
@@ -160,7 +162,10 @@ mod tests {
     #[test]
     fn what_is_lacking_in_words() {
         let room = Room { bytes: 1_000_000, files: Some((3, 50)) };
-        assert_eq!(room.lacks(32_000_000), "the disk is full: 32.0 MB are needed for it and 1.00 MB are free");
+        assert_eq!(
+            room.lacks(32_000_000),
+            "the disk is full: 32.0 MB are needed for it and 1.00 MB are free"
+        );
         let room = Room { bytes: 1 << 30, files: Some((0, 50)) };
         assert_eq!(room.lacks(9), "the disk takes no more files: one is needed and none of its 50 is free");
     }

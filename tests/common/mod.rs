@@ -8,7 +8,9 @@
 )]
 
 pub mod bucket;
+pub mod disk;
 pub mod faulty;
+pub mod forge;
 pub mod gate;
 pub mod quota;
 pub mod tree;
