@@ -126,4 +126,33 @@ mod tests {
         assert!(decompress(Codec::Zstd, b"", 0).is_err());
         assert!(decompress(Codec::Raw, b"abc", 2).is_err());
     }
+
+    /// A frame as nobody compresses: its window's size as a power of two, the length it declares, and a row of blocks that
+    /// each repeat one byte 128 KiB long.
+    fn frame_of(window: u8, declared: u64, blocks: usize) -> Vec<u8> {
+        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0xc0, (window - 10) << 3];
+        frame.extend_from_slice(&declared.to_le_bytes());
+        for n in 1..=blocks {
+            let header = (128u32 << 10 << 3) | (1 << 1) | u32::from(n == blocks);
+            frame.extend_from_slice(&header.to_le_bytes()[..3]);
+            frame.push(7);
+        }
+        frame
+    }
+
+    #[test]
+    fn bombs_are_refused_before_memory_is_taken() {
+        const WHOLE: usize = 4 << 20;
+        let honest = frame_of(22, WHOLE as u64, 32);
+        assert_eq!(decompress(Codec::Zstd, &honest, WHOLE).unwrap(), vec![7; WHOLE]);
+        // A tebibyte is declared; what the record says is all that is ever made.
+        assert!(decompress(Codec::Zstd, &frame_of(22, 1 << 40, 32), WHOLE).is_err());
+        assert!(decompress(Codec::Zstd, &frame_of(22, u64::MAX, 32), WHOLE).is_err());
+        // Ten kilobytes that come to 320 MB, declared to be four.
+        let bomb = frame_of(22, WHOLE as u64, 2_500);
+        assert!(bomb.len() < 10_100 && decompress(Codec::Zstd, &bomb, WHOLE).is_err());
+        // A window of two gibibytes: nothing is made for it, since all is decoded at once.
+        let wide = decompress(Codec::Zstd, &frame_of(31, WHOLE as u64, 32), WHOLE);
+        assert!(wide.is_err() || wide.is_ok_and(|plain| plain.len() == WHOLE));
+    }
 }

@@ -401,4 +401,26 @@ mod tests {
             assert!(read(&bytes[..n]).is_err(), "cut at {n}");
         }
     }
+
+    #[test]
+    fn counts_that_cannot_be_are_refused_before_memory_is_taken() {
+        let bytes = file(60);
+        let (header, footer) = (&bytes[..HEADER], &bytes[bytes.len() - FOOTER..]);
+        let parse = |at: usize, value: &[u8]| {
+            let mut footer = footer.to_vec();
+            footer[at..at + value.len()].copy_from_slice(value);
+            // Made by somebody who knows how: its check sum is right.
+            let sum = edges(header, &footer[..32]);
+            footer[32..].copy_from_slice(&sum);
+            Outline::parse(&Sealer::Plain, header, &footer, bytes.len() as u64)
+        };
+        assert!(parse(16, &60u64.to_le_bytes()).is_ok());
+        for records in [0, 59, 61, 1_000_000_000, 1 << 63, u64::MAX] {
+            assert!(parse(16, &records.to_le_bytes()).is_err(), "{records} records");
+        }
+        for many in [0, 2, 1 << 20, 1_000_000_000, u32::MAX] {
+            assert!(parse(12, &many.to_le_bytes()).is_err(), "{many} packs");
+            assert!(parse(24, &many.to_le_bytes()).is_err(), "{many} replaced files");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::keymap::KeySpace;
 use super::{TargetError, TargetErrorKind};
 use crate::format::keyfile::{self, is_path, line};
 use crate::model::key::Key;
-use crate::source::folder::relabel::{Among, Labels, stat_path};
+use crate::source::folder::relabel::{Among, Labels, Unusable, stat_path};
 use crate::source::folder::stamp::file_type;
 use crate::source::sorted::{Sorter, Table};
 
@@ -59,8 +59,8 @@ impl SideFile {
         let new = self.by_key.finish().map_err(failed)?;
         let paths = self.by_path.finish().map_err(failed)?;
         let root = target.handle();
-        // One that cannot be used is replaced only by one that is needed.
-        let old = Labels::read(root.as_fd(), &self.scratch).unwrap_or_else(|_| Labels::none());
+        // One that cannot be used is replaced only by one that is needed; one that cannot be read is left as it is.
+        let old = Labels::read_or_none(root.as_fd(), &self.scratch).map_err(unread)?;
         let mut report = SideReport { lines: 0, met: met(&paths).map_err(failed)? };
         let stays = |key: &[u8], path: &[u8]| -> io::Result<bool> {
             let kind = |path: &[u8]| stat_path(root.as_fd(), path).map(|s| file_type(&s));
@@ -112,14 +112,24 @@ pub struct KnownKeys(Labels);
 
 impl KnownKeys {
     /// Reads the side file, if there is one that can be used.
-    pub fn read(target: &FolderTarget, scratch: &Path) -> Self {
-        Self(Labels::read(target.handle().as_fd(), scratch).unwrap_or_else(|_| Labels::none()))
+    ///
+    /// # Errors
+    /// There is one, and it cannot be read.
+    pub fn read(target: &FolderTarget, scratch: &Path) -> Result<Self, TargetError> {
+        Labels::read_or_none(target.handle().as_fd(), scratch).map(Self).map_err(unread)
     }
 
     /// The key that the file at a path stands for, where it is not the path.
     pub fn key_of(&self, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
         self.0.by_path.get(path)
     }
+}
+
+fn unread(e: Unusable) -> TargetError {
+    TargetError::new(
+        TargetErrorKind::Other,
+        format!("which keys the target's files stand for is not known: {e}"),
+    )
 }
 
 /// Neighbours with the same path.

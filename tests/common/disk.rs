@@ -70,7 +70,9 @@ impl Disk {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
         let there = file.metadata().unwrap().len();
         let more = self.free_bytes().saturating_sub(leave);
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, there + more).unwrap();
+        if more > 0 {
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, there + more).unwrap();
+        }
         path
     }
 

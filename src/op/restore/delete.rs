@@ -66,7 +66,7 @@ impl Extras {
         }
         Ok(Self {
             paths: paths.finish().map_err(spool)?,
-            known: KnownKeys::read(target, &site.scratch),
+            known: KnownKeys::read(target, &site.scratch).map_err(|e| OpError::Failed(e.message))?,
             scope: site.opened.source.scope.clone(),
             filter: filter.clone(),
         })

@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 
 use self::list::Listing;
 use self::read::Recent;
-use self::relabel::Labels;
+use self::relabel::{Labels, Unusable};
 use super::{BlockingRead, ErrorKind, Identity, ReadError, Requests, Route, Source, SourceError, Verdict};
 use crate::format::keyfile;
 use crate::model::clock::Clock;
@@ -117,33 +117,43 @@ fn other(message: impl Into<String>) -> SourceError {
 
 impl Inner {
     /// Reads the side file anew.
-    fn load_labels(&self) -> Arc<Labels> {
-        let labels = Labels::read(self.root.as_fd(), &self.scratch).unwrap_or_else(|why| {
-            self.observer.event(Event::Warning(format!(
-                "{} of {} is not used, so files keep their own names as keys: {why}",
-                keyfile::NAME,
-                self.path.display()
-            )));
-            Labels::none()
-        });
+    fn load_labels(&self) -> Result<Arc<Labels>, SourceError> {
+        let labels = match Labels::read(self.root.as_fd(), &self.scratch) {
+            Ok(labels) => labels,
+            Err(Unusable::Wrong(why)) => {
+                self.observer.event(Event::Warning(format!(
+                    "{} of {} is not used, so files keep their own names as keys: {why}",
+                    keyfile::NAME,
+                    self.path.display()
+                )));
+                Labels::none()
+            }
+            // Without it every relabelled file would seem gone, and come back under another key.
+            Err(e @ Unusable::Unread(_)) => {
+                return Err(other(format!("the folder {} cannot be listed: {e}", self.path.display())));
+            }
+        };
         let labels = Arc::new(labels);
         *self.labels.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&labels));
-        labels
+        Ok(labels)
     }
 
     /// The labels of the last listing; of now, if there was none.
-    fn labels(&self) -> Arc<Labels> {
+    fn labels(&self) -> Result<Arc<Labels>, SourceError> {
         let known = self.labels.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        known.unwrap_or_else(|| self.load_labels())
+        known.map_or_else(|| self.load_labels(), Ok)
     }
 
     /// Lists everything into a channel. The last message is `None`; a channel that ends without it broke off.
     fn list(&self, to: &mpsc::Sender<Option<Result<Vec<Listed>, SourceError>>>) {
-        let labels = self.load_labels();
-        let listing =
-            Listing { root: &self.root, labels: &labels, clock: &*self.clock, observer: &*self.observer };
-        if let Err(e) = listing.run(|page| to.blocking_send(Some(Ok(page))).is_ok()) {
-            let _ = to.blocking_send(Some(Err(unusable(&self.path, &e))));
+        let listed = self.load_labels().and_then(|labels| {
+            let listing =
+                Listing { root: &self.root, labels: &labels, clock: &*self.clock, observer: &*self.observer };
+            let page = |page| to.blocking_send(Some(Ok(page))).is_ok();
+            listing.run(page).map_err(|e| unusable(&self.path, &e))
+        });
+        if let Err(e) = listed {
+            let _ = to.blocking_send(Some(Err(e)));
         }
         let _ = to.blocking_send(None);
     }

@@ -120,7 +120,7 @@ impl Inner {
     }
 
     fn path_of(&self, key: &Key) -> Result<Option<(Vec<u8>, bool)>, SourceError> {
-        let path = self.labels().path_of(key.bytes());
+        let path = self.labels()?.path_of(key.bytes());
         path.map_err(|e| other(format!("the names of the relabelled files cannot be read: {e}")))
     }
 }

@@ -19,6 +19,27 @@ use crate::source::sorted::{Pairs, Sorter, Table};
 /// The largest side file that is read: tens of millions of lines.
 const MAX_SIZE: u64 = 16 << 30;
 
+/// Why a side file that is there gives no labels.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    /// What is in it cannot be: it is an ordinary file.
+    #[error("{0}")]
+    Wrong(String),
+    /// It could not be read, or not be sorted: what it says is not known, and nobody may go on as if it said nothing.
+    #[error("{name} cannot be read: {0}", name = keyfile::NAME)]
+    Unread(String),
+}
+
+impl From<std::io::Error> for Unusable {
+    fn from(e: std::io::Error) -> Self {
+        Self::Unread(e.to_string())
+    }
+}
+
+fn wrong(why: impl Into<String>) -> Unusable {
+    Unusable::Wrong(why.into())
+}
+
 /// Which path stands for which key.
 #[derive(Debug)]
 pub(crate) struct Labels {
@@ -36,13 +57,23 @@ impl Labels {
         Self { by_path: Table::empty(), by_key: Table::empty(), in_use: false }
     }
 
-    /// Reads the side file of the folder `root`. The text says why one that is there is not used.
-    pub(crate) fn read(root: BorrowedFd<'_>, scratch: &Path) -> Result<Self, String> {
+    /// Reads the side file of the folder `root`. The error says why one that is there is not used.
+    pub(crate) fn read(root: BorrowedFd<'_>, scratch: &Path) -> Result<Self, Unusable> {
         match open_name(root, keyfile::NAME, OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(fd) => read(root, fd, scratch),
             Err(Errno::NOENT) => Ok(Self::none()),
-            Err(Errno::LOOP) => Err("it is a symbolic link".into()),
-            Err(e) => Err(super::walk::reason(e)),
+            Err(Errno::LOOP) => Err(wrong("it is a symbolic link")),
+            // As a socket says.
+            Err(Errno::NXIO) => Err(wrong("it is not a regular file")),
+            Err(e) => Err(Unusable::Unread(super::walk::reason(e))),
+        }
+    }
+
+    /// As [`Labels::read`]; a side file with something wrong in it is none.
+    pub(crate) fn read_or_none(root: BorrowedFd<'_>, scratch: &Path) -> Result<Self, Unusable> {
+        match Self::read(root, scratch) {
+            Err(Unusable::Wrong(_)) => Ok(Self::none()),
+            other => other,
         }
     }
 
@@ -57,41 +88,36 @@ impl Labels {
     }
 }
 
-fn read(root: BorrowedFd<'_>, fd: OwnedFd, scratch: &Path) -> Result<Labels, String> {
-    let stat = rustix::fs::fstat(&fd).map_err(super::walk::reason)?;
+fn read(root: BorrowedFd<'_>, fd: OwnedFd, scratch: &Path) -> Result<Labels, Unusable> {
+    let stat = rustix::fs::fstat(&fd).map_err(|e| Unusable::Unread(super::walk::reason(e)))?;
     if file_type(&stat) != FileType::RegularFile {
-        return Err("it is not a regular file".into());
+        return Err(wrong("it is not a regular file"));
     }
-    let failed = |e: std::io::Error| format!("it cannot be read: {e}");
     let (mut by_path, mut by_key) = (Sorter::new(scratch), Sorter::new(scratch));
     let mut lines = BufReader::with_capacity(256 << 10, File::from(fd).take(MAX_SIZE + 1));
     let (mut line, mut number, mut size) = (Vec::new(), 0u64, 0u64);
     loop {
         line.clear();
-        let length = lines.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line).map_err(failed)?;
+        let length = lines.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)?;
         if length == 0 {
             break;
         }
         number += 1;
         size += length as u64;
         if size > MAX_SIZE || length > MAX_LINE {
-            return Err(format!("line {number} is too long, or the file too large"));
+            return Err(wrong(format!("line {number} is too long, or the file too large")));
         }
-        let (path, key) = keyfile::parse(&line).map_err(|e| format!("line {number}: {e}"))?;
+        let (path, key) = keyfile::parse(&line).map_err(|e| wrong(format!("line {number}: {e}")))?;
         if path == keyfile::NAME.as_bytes() {
-            return Err(format!("line {number} is about this file itself"));
+            return Err(wrong(format!("line {number} is about this file itself")));
         }
-        by_path.push(&path, &key).map_err(failed)?;
-        by_key.push(&key, &path).map_err(failed)?;
+        by_path.push(&path, &key)?;
+        by_key.push(&key, &path)?;
     }
-    let labels = Labels {
-        by_path: by_path.finish().map_err(failed)?,
-        by_key: by_key.finish().map_err(failed)?,
-        in_use: true,
-    };
-    twice(&labels.by_path, "path").map_err(failed)?.map_or(Ok(()), Err)?;
-    twice(&labels.by_key, "key").map_err(failed)?.map_or(Ok(()), Err)?;
-    taken(root, &labels).map_err(failed)?.map_or(Ok(()), Err)?;
+    let labels = Labels { by_path: by_path.finish()?, by_key: by_key.finish()?, in_use: true };
+    twice(&labels.by_path, "path")?.map_or(Ok(()), |why| Err(wrong(why)))?;
+    twice(&labels.by_key, "key")?.map_or(Ok(()), |why| Err(wrong(why)))?;
+    taken(root, &labels)?.map_or(Ok(()), |why| Err(wrong(why)))?;
     Ok(labels)
 }
 
