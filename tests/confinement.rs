@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use common::bucket::{Bucket, Said};
-use common::disk::{Disk, command, qbak};
+use common::disk::{Disk, as_nobody, command, qbak, said};
 use common::forge::{self, Line, folder, link, object, raw};
 use common::tree::{by_key, tree};
 use common::{noise, write};
@@ -602,23 +602,11 @@ fn a_target_that_cannot_be_written_says_so_and_is_left_alone() {
     fs::set_permissions(p.path("there"), fs::Permissions::from_mode(0o555)).unwrap();
     let words = ["--json", "--store", "store", "restore", "latest", "--overwrite", "--to", "there/new"];
     let said = if rustix::process::geteuid().is_root() {
-        fs::set_permissions(p.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-        let Some(mut run) = as_nobody(&nobody, p.dir.path(), &words) else { return };
-        common::disk::said(run.output().unwrap())
+        let Some(mut run) = as_nobody(p.dir.path(), &words) else { return };
+        said(run.output().unwrap())
     } else {
         qbak(p.dir.path(), &words)
     };
     assert!(said.exits(1).summary()["message"].as_str().unwrap().contains("permission denied"));
     assert_eq!(tree(&p.path("there")).len(), 1);
-}
-
-/// The binary as a user who owns nothing, if that can be had and that user can reach the binary.
-fn as_nobody(before: &[&str], folder: &Path, words: &[&str]) -> Option<std::process::Command> {
-    let mut probe: Vec<&str> = before.to_vec();
-    probe.extend([env!("CARGO_BIN_EXE_qbak"), "--version"]);
-    if !common::disk::works(&probe) {
-        return common::disk::missing("setpriv is needed here, and a binary that others may run");
-    }
-    Some(common::disk::within(before, folder, words))
 }

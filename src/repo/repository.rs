@@ -124,6 +124,14 @@ impl Repository {
         Ok(reserve::release(&self.store).await?)
     }
 
+    /// As [`Repository::release_reserve`], but only if hardly anything is free.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub async fn release_reserve_if_tight(&self) -> Result<bool, RepoError> {
+        Ok(reserve::release_if_tight(&self.store).await?)
+    }
+
     /// Reads a record.
     ///
     /// # Errors

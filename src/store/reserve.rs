@@ -93,6 +93,17 @@ pub async fn release(store: &Store) -> Result<bool, StoreError> {
     Ok(true)
 }
 
+/// [`release`], if hardly anything is free: before what makes room begins to write.
+///
+/// # Errors
+/// As there.
+pub async fn release_if_tight(store: &Store) -> Result<bool, StoreError> {
+    match store.room() {
+        Some(room) if room.is_tight() => release(store).await,
+        _ => Ok(false),
+    }
+}
+
 /// What is free where a store lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
@@ -103,6 +114,11 @@ pub struct Room {
 }
 
 impl Room {
+    /// Whether a few small files may be too much.
+    fn is_tight(&self) -> bool {
+        self.bytes < MARGIN_BYTES || self.files.is_some_and(|(free, _)| free < MARGIN_FILES)
+    }
+
     /// Why `need` bytes in a new file did not fit, for a person.
     pub fn lacks(&self, need: u64) -> String {
         let (needed, free) = (human(need), human(self.bytes));
@@ -168,6 +184,13 @@ mod tests {
         );
         let room = Room { bytes: 1 << 30, files: Some((0, 50)) };
         assert_eq!(room.lacks(9), "the disk takes no more files: one is needed and none of its 50 is free");
+    }
+
+    #[test]
+    fn tight_is_less_than_it_leaves_free_itself() {
+        let room = |bytes, files| Room { bytes, files }.is_tight();
+        assert!(!room(1 << 30, None) && !room(MARGIN_BYTES, Some((MARGIN_FILES, 100))));
+        assert!(room(0, None) && room(MARGIN_BYTES - 1, Some((100, 100))) && room(1 << 30, Some((15, 100))));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use super::bucket::Said;
 
 /// Says that something is missing; `None`, for a test that is then skipped.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 pub fn missing<T>(what: &str) -> Option<T> {
     #[expect(clippy::disallowed_methods, reason = "set by .ci/run")]
     let required = std::env::var_os("QBAK_REQUIRE_OUTSIDE").is_some_and(|v| v == "1");
@@ -103,7 +104,10 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
 /// The binary under other programs, which have their own arguments: `["prlimit", "--nofile=32"]`.
 pub fn within(before: &[&str], folder: &Path, args: &[&str]) -> Command {
     let binary = env!("CARGO_BIN_EXE_qbak");
-    let words: Vec<&str> = before.iter().copied().chain([binary]).chain(args.iter().copied()).collect();
+    bare(folder, &before.iter().copied().chain([binary]).chain(args.iter().copied()).collect::<Vec<_>>())
+}
+
+fn bare(folder: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(words[0]);
     command
         .args(&words[1..])
@@ -114,6 +118,23 @@ pub fn within(before: &[&str], folder: &Path, args: &[&str]) -> Command {
         .env("TMPDIR", std::env::temp_dir())
         .stdin(Stdio::null());
     command
+}
+
+/// The binary as a user who owns nothing, in a folder that others may enter. The binary is put there too: they may have
+/// no way to its own place.
+pub fn as_nobody(folder: &Path, words: &[&str]) -> Option<Command> {
+    use std::os::unix::fs::PermissionsExt;
+    let binary = folder.join("binary");
+    if !binary.exists() && std::fs::hard_link(env!("CARGO_BIN_EXE_qbak"), &binary).is_err() {
+        std::fs::copy(env!("CARGO_BIN_EXE_qbak"), &binary).unwrap();
+    }
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", binary.to_str().unwrap()];
+    let works = works(&nobody.into_iter().chain(["--version"]).collect::<Vec<_>>());
+    if !works {
+        return missing("setpriv and root are needed here");
+    }
+    Some(bare(folder, &nobody.into_iter().chain(words.iter().copied()).collect::<Vec<_>>()))
 }
 
 pub fn said(output: Output) -> Said {

@@ -30,6 +30,8 @@ impl Planned {
         }
         let (began, options) = (self.began, self.options.clone());
         let _lease = self.lease.take();
+        // Every step from here on may have to write a little.
+        ctx.repo.release_reserve_if_tight().await?;
         self.put_aside(ctx).await?;
         let mut report = std::mem::take(&mut self.report);
         let first = Box::pin(self.round(ctx)).await?;
@@ -56,6 +58,8 @@ impl Planned {
         if report.in_the_way.is_empty() {
             report.in_the_way = done.in_the_way;
         }
+        // The prune is done, whatever comes of it.
+        let _ = ctx.repo.refill_reserve().await;
         report.seconds = seconds(began, ctx.clock.now());
         Ok(report)
     }
@@ -139,7 +143,7 @@ where
     F: Future<Output = Result<T, RepoError>>,
 {
     match work().await {
-        Err(e) if is_full(&e) && ctx.repo.store().free_bytes().is_some() => Ok(work().await?),
+        Err(e) if is_full(&e) && ctx.repo.release_reserve().await? => Ok(work().await?),
         other => Ok(other?),
     }
 }

@@ -28,7 +28,8 @@ use crate::repo::blobs::Groups;
 use crate::repo::chain::Chain;
 use crate::repo::group::Group;
 use crate::repo::liveness::Liveness;
-use crate::store::lease::{self, Holder, Lease};
+use crate::store::StoreErrorKind;
+use crate::store::lease::{self, Holder, Lease, LeaseError};
 
 /// Everything a prune works with.
 pub struct Context {
@@ -118,8 +119,7 @@ pub async fn plan<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Res
     let began = ctx.clock.now();
     let holder =
         Holder { what: "prune".into(), host: options.host.clone(), pid: options.pid, since: began.rfc3339() };
-    let lease =
-        if options.dry_run { None } else { Some(lease::take(ctx.repo.store(), lease::For::Prune, &holder)?) };
+    let lease = if options.dry_run { None } else { Some(take(ctx, &holder).await?) };
     let mut planned = settled_survey(ctx, &options, began, zone).await?;
     planned.lease = lease;
     for why in &planned.report.refused {
@@ -138,6 +138,16 @@ pub async fn plan<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Res
         )));
     }
     Ok(planned)
+}
+
+/// Takes the lease; on a disk that has not even room for its file, with what was put by for that.
+async fn take(ctx: &Context, holder: &Holder) -> Result<Lease, OpError> {
+    match lease::take(ctx.repo.store(), lease::For::Prune, holder) {
+        Err(LeaseError::Store(e)) if e.kind == StoreErrorKind::Full && ctx.repo.release_reserve().await? => {
+            Ok(lease::take(ctx.repo.store(), lease::For::Prune, holder)?)
+        }
+        other => Ok(other?),
+    }
 }
 
 /// Decides, and unless it is a dry run does it.
@@ -181,6 +191,7 @@ async fn ready(ctx: &Context, options: &Options) -> Result<Chain, OpError> {
         ctx.observer.event(Event::Note(format!("prune {} was cut off and is finished first", open.number)));
         return Ok(chain);
     }
+    ctx.repo.release_reserve_if_tight().await?;
     sweep::finish(ctx, &options.host, &options.spool, open).await?;
     Ok(Chain::read(&ctx.repo).await?)
 }
