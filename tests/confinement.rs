@@ -342,6 +342,9 @@ async fn names_in_each_others_way_all_come_back() {
     hostile("kodo://bkt", lines, &[".qbak-keys.jsonl", ".qbak-tmp-x"], &["a", "a/b"]).await;
 }
 
+/// What is wrong, the segments, and the keys that come back all the same.
+type Case = (&'static str, Vec<Vec<Line>>, &'static [&'static str]);
+
 /// What no manifest of ours says is damage, with the place named; the rest of the snapshot comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn manifests_that_contradict_themselves_are_damage() {
@@ -349,7 +352,7 @@ async fn manifests_that_contradict_themselves_are_damage() {
     let device = raw("m", r#"{"key":"m","kind":"device","etag":"x"}"#);
     let hard = raw("m", r#"{"key":"m","kind":"hardlink","target":"../outside/victim"}"#);
     let both = raw("m", r#"{"key":"m","key_b64":"bQ==","size":0}"#);
-    let cases: [(&str, Vec<Vec<Line>>, &[&str]); 6] = [
+    let cases: [Case; 6] = [
         ("twice in a segment", vec![vec![good(b"m"), good(b"m")], vec![good(b"z")]], &["z"]),
         ("out of order", vec![vec![good(b"b"), good(b"a"), good(b"c")], vec![good(b"z")]], &["z"]),
         (
