@@ -25,6 +25,8 @@ pub(super) struct Twist {
     pub(super) flip: Vec<u64>,
     pub(super) cut: Option<(u64, Cut)>,
     pub(super) slow: Option<(usize, Duration)>,
+    /// What follows the body; its length is then not stated.
+    pub(super) tail: Bytes,
 }
 
 /// How a body ends early.
@@ -43,7 +45,7 @@ const SMALL: u64 = 256 << 10;
 pub(super) fn response(mut reply: Reply, head: bool, twist: &Twist) -> http::Response<Body> {
     let mut close_delimited = false;
     if let Some(length) = reply.length() {
-        let mut declared = Some(length);
+        let mut declared = Some(length).filter(|_| twist.tail.is_empty());
         match twist.cut {
             Some((_, Cut::Ends(Framing::Chunked))) => declared = None,
             Some((_, Cut::Ends(Framing::Close))) => {
@@ -75,8 +77,9 @@ fn empty() -> Body {
 
 fn body(payload: Payload, twist: &Twist) -> Body {
     let twisted = !twist.flip.is_empty() || twist.cut.is_some() || twist.slow.is_some();
+    let tail = twist.tail.clone();
     let pieces: BoxStream<'static, io::Result<Bytes>> = match payload {
-        Payload::Bytes(bytes) if !twisted => {
+        Payload::Bytes(bytes) if !twisted && tail.is_empty() => {
             return Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
         }
         Payload::Bytes(bytes) => futures::stream::once(async move { Ok(bytes) }).boxed(),
@@ -84,6 +87,11 @@ fn body(payload: Payload, twist: &Twist) -> Body {
         Payload::Stream(stream) => stream,
     };
     let pieces = if twisted { twisted_pieces(pieces, twist.clone()) } else { pieces };
+    let pieces = if tail.is_empty() {
+        pieces
+    } else {
+        pieces.chain(futures::stream::once(async move { Ok(tail) })).boxed()
+    };
     StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync()
 }
 

@@ -123,9 +123,10 @@ fn object(request: &Request, opened: Opened, actions: &[Action]) -> std::io::Res
     let range = match wanted(request.header("range").filter(|_| !ignored), size) {
         Wanted::All => 0..size,
         Wanted::Part(range) => {
+            let (sent, said) = other_range(actions, &range, size);
             reply.status = 206;
-            reply.set(CONTENT_RANGE, &format!("bytes {}-{}/{size}", range.start, range.end - 1));
-            range
+            reply.set(CONTENT_RANGE, &format!("bytes {}-{}/{size}", said.start, said.end - 1));
+            sent
         }
         Wanted::Nothing => {
             reply.status = 416;
@@ -145,6 +146,23 @@ fn object(request: &Request, opened: Opened, actions: &[Action]) -> std::io::Res
         Data::File(file) => file_payload(file, range.start, range.end - range.start)?,
     };
     Ok(reply)
+}
+
+/// The range that is sent and the one that is stated, where a rule has another than the one asked for.
+fn other_range(actions: &[Action], asked: &Range<u64>, size: u64) -> (Range<u64>, Range<u64>) {
+    for action in actions {
+        if let Action::OtherRange(by, honest) = action {
+            let length = asked.end - asked.start;
+            // At the object's end there is nothing further on, so it goes the other way.
+            let start = match asked.end + by <= size {
+                true => asked.start + by,
+                false => asked.start.saturating_sub(*by),
+            };
+            let sent = start..start + length;
+            return (sent.clone(), if *honest { sent } else { asked.clone() });
+        }
+    }
+    (asked.clone(), asked.clone())
 }
 
 #[cfg(test)]

@@ -166,7 +166,9 @@ impl Faults {
         for active in lock(&self.0.rules).iter_mut().filter(|a| a.rule.matches(seen)) {
             active.matched += 1;
             let spent = active.rule.times.is_some_and(|n| active.fired >= n);
-            if active.matched > active.rule.skip && !spent {
+            let Some(place) = active.matched.checked_sub(active.rule.skip + 1) else { continue };
+            let spared = active.rule.share.is_some_and(|(n, of)| place % of >= n);
+            if !spent && !spared {
                 active.fired += 1;
                 out.extend(active.rule.actions.iter().cloned());
             }
@@ -209,6 +211,9 @@ mod tests {
         assert_eq!(faults.take(&seen(Kind::Stat, "a*")).len(), 1);
         faults.clear();
         assert!(!faults.active());
+        faults.add(Rule::any().after(1).share(2, 3).does(Action::Drop));
+        let fired: Vec<usize> = (0..8).map(|_| faults.take(&seen(Kind::Stat, "a")).len()).collect();
+        assert_eq!(fired, [0, 1, 1, 0, 1, 1, 0, 1]);
     }
 
     #[test]

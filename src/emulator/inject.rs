@@ -1,6 +1,8 @@
 //! Carries a request's faults out: before it is answered, and on the answer.
 
-use http::header::{CONTENT_ENCODING, ETAG, HeaderName, HeaderValue, LOCATION};
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 
 use super::body::{Cut, Twist, read_at};
 use super::etag::{self, Blocks};
@@ -31,6 +33,17 @@ pub(super) async fn before(actions: &[Action], seen: &Seen) -> Before {
             Action::Drop => return Before::Drop,
             Action::Status(code, text) => {
                 let mut reply = Reply::error(*code, text);
+                headers(actions, &mut reply);
+                return Before::Answer(reply);
+            }
+            Action::Body(code, bytes) => {
+                let mut reply = Reply::new(*code, "application/json", bytes.clone());
+                headers(actions, &mut reply);
+                return Before::Answer(reply);
+            }
+            Action::Flood(head, letters) => {
+                let mut reply = Reply::of(200, flood(head.clone(), *letters));
+                reply.set(CONTENT_TYPE, "application/json");
                 headers(actions, &mut reply);
                 return Before::Answer(reply);
             }
@@ -67,6 +80,7 @@ pub(super) fn after(actions: &[Action], mut reply: Reply) -> (Reply, Twist) {
         match action {
             Action::DoneButStatus(code, text) => reply = Reply::error(*code, text),
             Action::Gzip => reply = zipped(reply),
+            Action::Append(bytes) => twist.tail = bytes.clone(),
             Action::Truncate(at, framing) => twist.cut = Some((*at, Cut::Ends(*framing))),
             Action::StallAfter(at) => twist.cut = Some((*at, Cut::Stalls)),
             Action::FlipByte(at) => twist.flip.push(*at),
@@ -76,6 +90,18 @@ pub(super) fn after(actions: &[Action], mut reply: Reply) -> (Reply, Twist) {
     }
     headers(actions, &mut reply);
     (reply, twist)
+}
+
+/// So many letters behind `head`, made as they are sent.
+fn flood(head: Bytes, letters: u64) -> Payload {
+    const PIECE: usize = 64 << 10;
+    let letter = Bytes::from(vec![b'x'; PIECE]);
+    let rest = stream::unfold(letters, move |left| {
+        let n = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+        let piece = (n > 0).then(|| (Ok(letter.slice(..n)), left - n as u64));
+        async move { piece }
+    });
+    Payload::Stream(stream::once(async move { Ok(head) }).chain(rest).boxed())
 }
 
 fn zipped(mut reply: Reply) -> Reply {

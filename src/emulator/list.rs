@@ -234,6 +234,7 @@ pub(super) async fn serve(state: &Arc<State>, request: &Request, actions: &[Acti
             Action::Extra(extra) => items.extend(extra.iter().map(ToString::to_string)),
             Action::Marker(NextMarker::Asked) => marker.clone_from(&ask.marker),
             Action::Marker(NextMarker::Before) => marker.clone_from(&before),
+            Action::Marker(NextMarker::Here) => marker = ask.resume_here(),
             Action::Marker(NextMarker::Text(text)) => marker.clone_from(text),
             Action::Pad(n) => padding = *n,
             _ => {}

@@ -100,6 +100,7 @@ impl Progress {
                 Action::Marker(wrong) => {
                     let marker = match wrong {
                         NextMarker::Asked | NextMarker::Before => self.ask.marker.clone(),
+                        NextMarker::Here => self.ask.resume_here(),
                         NextMarker::Text(text) => text.clone(),
                     };
                     lines.push(line(&marker, "null", ""));

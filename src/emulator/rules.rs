@@ -48,6 +48,8 @@ pub enum NextMarker {
     Asked,
     /// The one that the listing request before this was asked with: an endless listing A, B, A.
     Before,
+    /// One that was never answered before and leads to this very page: an endless listing whose markers never repeat.
+    Here,
     /// This text.
     Text(String),
 }
@@ -68,6 +70,11 @@ pub enum Action {
     Status(u16, String),
     /// Answers 302 to this URL.
     Redirect(String),
+    /// Answers this status with these bytes, without doing anything: a page that no service would send.
+    Body(u16, Bytes),
+    /// Answers 200 with these bytes and then so many times the letter `x`, without saying how many: an answer as large
+    /// as a test likes, never in memory at once.
+    Flood(Bytes, u64),
     /// Does what was asked, then answers this status as if it had failed.
     DoneButStatus(u16, String),
     /// Sets a header of the answer (`Retry-After`, a wrong `Content-Range`, another `ETag`, no `X-Reqid` with an
@@ -85,6 +92,11 @@ pub enum Action {
     Replace(Bytes, String),
     /// Answers a Range request with 200 and the whole object.
     IgnoreRange,
+    /// Answers a Range request with 206 and the range that begins so many bytes later. Whether `Content-Range` admits it
+    /// is the second value.
+    OtherRange(u64, bool),
+    /// Sends these bytes after the body, which does not say how long it is.
+    Append(Bytes),
     /// Sends the body gzipped, asked for or not, with the ETag that goes with it.
     Gzip,
     /// A page with a marker but no items; the next request goes on where this one would have.
@@ -136,6 +148,7 @@ pub struct Rule {
     range: Option<String>,
     pub(super) skip: u64,
     pub(super) times: Option<u64>,
+    pub(super) share: Option<(u64, u64)>,
     pub(super) actions: Vec<Action>,
 }
 
@@ -200,6 +213,13 @@ impl Rule {
     #[must_use]
     pub fn times(mut self, n: u64) -> Self {
         self.times = Some(n);
+        self
+    }
+
+    /// Fires for the first `n` of every `of` matching requests: a service that fails part of the time.
+    #[must_use]
+    pub fn share(mut self, n: u64, of: u64) -> Self {
+        self.share = Some((n, of.max(1)));
         self
     }
 

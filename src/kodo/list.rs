@@ -1,12 +1,12 @@
 //! Listing a bucket page by page. A pure state machine decides what to ask next and whether a page makes sense.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::client::{Call, Client, Count};
 use super::encode::query;
 use super::failure::Failure;
 use super::host::Service;
-use super::wire::{ListPage, MAX_PAGE, Object, parse_list_page};
+use super::wire::{ListPage, MAX_PAGE, Object, WireError, parse_list_page};
 use crate::model::key::Key;
 
 /// Objects to ask for in one page: the most there can be.
@@ -20,6 +20,22 @@ pub enum ListFault {
         "page {page} of the listing leads back to where the listing has been; it would never end, so it is not complete"
     )]
     NoAdvance {
+        /// Which page, from 1.
+        page: u64,
+    },
+    /// It has been there, again and again, under ever new markers.
+    #[error(
+        "page {page} of the listing has come {REPEATS} times before, each time under another marker; it would never end, so it is not complete"
+    )]
+    Repeats {
+        /// Which page, from 1.
+        page: u64,
+    },
+    /// It is one of too many without an object.
+    #[error(
+        "page {page} of the listing is the {EMPTY}th in a row without an object; it would never end, so it is not complete"
+    )]
+    Empty {
         /// Which page, from 1.
         page: u64,
     },
@@ -43,13 +59,34 @@ pub struct Pager {
     page: u64,
     /// Digests of all markers so far: a listing that goes in circles of any length is found out.
     seen: HashSet<u128>,
+    /// How often each page with objects has come, by the digest of what it holds.
+    pages: HashMap<u128, u32>,
+    /// Pages without an object since the last one with any.
+    empty: u64,
     ended: bool,
+}
+
+/// How often a page may come before it is too often: a service that repeats one now and then does no harm.
+const REPEATS: u32 = 3;
+/// So many pages in a row without an object are no listing: after deletions they come by dozens, and each costs a request.
+const EMPTY: u64 = 100_000;
+
+/// The first 16 bytes of the hash of some texts, each with its length.
+fn digest<'t>(texts: impl Iterator<Item = &'t [u8]>) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    for text in texts {
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(text);
+    }
+    let mut first = [0u8; 16];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    u128::from_le_bytes(first)
 }
 
 impl Pager {
     /// Before the first page of all keys with this prefix.
     pub fn new(prefix: Key) -> Self {
-        Self { prefix, marker: String::new(), page: 0, seen: HashSet::new(), ended: false }
+        let (seen, pages) = (HashSet::new(), HashMap::new());
+        Self { prefix, marker: String::new(), page: 0, seen, pages, empty: 0, ended: false }
     }
 
     /// The query of the next page; `None`: the listing has ended.
@@ -82,11 +119,21 @@ impl Pager {
         }
         if page.marker.is_empty() {
             self.ended = true;
+        } else if !self.seen.insert(digest(std::iter::once(page.marker.as_bytes()))) {
+            return Err(ListFault::NoAdvance { page: self.page });
+        }
+        if page.items.is_empty() {
+            self.empty += 1;
+            if self.empty >= EMPTY {
+                return Err(ListFault::Empty { page: self.page });
+            }
         } else {
-            let mut digest = [0u8; 16];
-            digest.copy_from_slice(&blake3::hash(page.marker.as_bytes()).as_bytes()[..16]);
-            if !self.seen.insert(u128::from_le_bytes(digest)) {
-                return Err(ListFault::NoAdvance { page: self.page });
+            self.empty = 0;
+            let what = digest(page.items.iter().flat_map(|o| [o.key.as_slice(), o.hash.as_bytes()]));
+            let times = self.pages.entry(what).or_default();
+            *times += 1;
+            if *times > REPEATS {
+                return Err(ListFault::Repeats { page: self.page });
             }
         }
         self.marker = page.marker;
@@ -103,7 +150,16 @@ impl Client {
             count: Count::Listing,
             ..Call::get(Service::Rsf, "/list")
         };
-        self.call(&call, parse_list_page).await
+        // Where a listing goes on, there is a page: an answer that says nothing would end it, and all that was to follow
+        // would look deleted.
+        let goes_on = query.split('&').any(|pair| pair.starts_with("marker="));
+        self.call(&call, |body| match parse_list_page(body)? {
+            page if goes_on && !page.stated => {
+                Err(WireError("it is no page of a listing: it has neither items nor a marker".into()))
+            }
+            page => Ok(page),
+        })
+        .await
     }
 }
 
@@ -113,7 +169,7 @@ mod tests {
 
     fn page(marker: &str, keys: &[&str]) -> ListPage {
         let items = keys.iter().map(|k| Object { key: k.as_bytes().to_vec(), ..Object::default() }).collect();
-        ListPage { marker: marker.into(), items, prefixes: vec![] }
+        ListPage { marker: marker.into(), items, prefixes: vec![], stated: true }
     }
 
     #[test]
@@ -143,6 +199,25 @@ mod tests {
             first.iter().for_each(|m| drop(pager.take(page(m, &[])).unwrap()));
             assert!(pager.take(page(last, &[])).is_err(), "{circle:?}");
         }
+    }
+
+    #[test]
+    fn a_listing_that_only_seems_to_advance_is_an_error() {
+        let endless = |keys: &'static [&'static str]| {
+            let mut pager = Pager::new(Key::from(""));
+            (0..=EMPTY).find_map(|n| pager.take(page(&format!("m{n}"), keys)).err())
+        };
+        assert_eq!(endless(&[]), Some(ListFault::Empty { page: EMPTY }));
+        assert_eq!(endless(&["a", "b"]), Some(ListFault::Repeats { page: u64::from(REPEATS) + 1 }));
+        // Two pages in turn, and one that comes twice: the first is endless, the second harmless.
+        let mut pager = Pager::new(Key::from(""));
+        let turns = (0..100u32).find_map(|n| {
+            let key = if n % 2 == 0 { "a" } else { "b" };
+            pager.take(page(&format!("m{n}"), &[key])).err()
+        });
+        assert_eq!(turns, Some(ListFault::Repeats { page: 2 * u64::from(REPEATS) + 1 }));
+        let mut pager = Pager::new(Key::from(""));
+        assert!(["m1", "m2"].iter().all(|m| pager.take(page(m, &["a"])).is_ok()));
     }
 
     #[test]

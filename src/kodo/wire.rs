@@ -67,6 +67,8 @@ pub struct ListPage {
     pub items: Vec<Object>,
     /// Common prefixes, where a delimiter was asked for.
     pub prefixes: Vec<Key>,
+    /// It has a marker, items or prefixes, be they null: an answer that says nothing at all is not the end of a listing.
+    pub stated: bool,
 }
 
 /// One answer of a batch.
@@ -177,20 +179,36 @@ impl RawObject {
 pub fn parse_list_page(body: &[u8]) -> Result<ListPage, WireError> {
     #[derive(Deserialize)]
     struct Raw {
+        #[serde(default, deserialize_with = "there")]
+        marker: Option<Option<Text>>,
+        #[serde(default, deserialize_with = "there")]
+        items: Option<Option<Items>>,
+        #[serde(default, rename = "commonPrefixes", deserialize_with = "there")]
+        prefixes: Option<Option<super::wire_types::Texts>>,
         #[serde(default)]
-        marker: Option<Text>,
-        #[serde(default)]
-        items: Option<Items>,
-        #[serde(default, rename = "commonPrefixes")]
-        prefixes: Option<super::wire_types::Texts>,
+        error: Option<Text>,
     }
     let raw: Raw = from_object(body)?;
-    let prefixes = raw.prefixes.map(|p| p.0).unwrap_or_default();
+    if let Some(error) = raw.error.map(Text::lossy).filter(|e| !e.is_empty()) {
+        return Err(WireError(format!("a page of the listing is an error instead: “{}”", clean(&error))));
+    }
+    let stated = raw.marker.is_some() || raw.items.is_some() || raw.prefixes.is_some();
+    let prefixes = raw.prefixes.flatten().map(|p| p.0).unwrap_or_default();
     Ok(ListPage {
-        marker: raw.marker.map(Text::strict).transpose()?.unwrap_or_default(),
-        items: raw.items.map(|i| i.0).unwrap_or_default(),
+        marker: raw.marker.flatten().map(Text::strict).transpose()?.unwrap_or_default(),
+        items: raw.items.flatten().map(|i| i.0).unwrap_or_default(),
         prefixes: prefixes.into_iter().map(|p| Key::new(p.0)).collect(),
+        stated,
     })
+}
+
+/// A field that is there, be it null; one that is missing stays the outer `None`.
+fn there<'de, T, D>(field: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Option::<T>::deserialize(field).map(Some)
 }
 
 /// The answer to `stat`.

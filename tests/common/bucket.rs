@@ -139,6 +139,26 @@ impl Bucket {
         Self::said(command).await
     }
 
+    /// The same with more in its environment.
+    pub async fn qbak_with(&self, args: &[&str], vars: &[(&str, &str)]) -> Said {
+        let mut command = self.command(args);
+        command.envs(vars.iter().copied());
+        Self::said(command).await
+    }
+
+    /// The same with so many MiB of address space, so that what would take more memory ends it.
+    pub async fn qbak_within(&self, mib: u64, args: &[&str]) -> Said {
+        let plain = self.command(&[]);
+        let script = format!("ulimit -v {}; exec \"$0\" \"$@\"", mib << 10);
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(script).arg(plain.get_program()).args(args).current_dir(self.folder.path());
+        command.env_clear().envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        // Without this each thread may set tens of MiB of addresses aside.
+        command.env("MALLOC_ARENA_MAX", "1");
+        command.stdin(Stdio::null());
+        Self::said(command).await
+    }
+
     async fn said(mut command: Command) -> Said {
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         let said = Said {

@@ -63,8 +63,12 @@ fn etag(bytes: &[u8]) -> ContentId {
     content_id(&ids)
 }
 
+/// Objects with these keys are listed and cannot be read.
+pub const ARCHIVED: &str = "archived/";
+
 fn listed(key: &str, bytes: &[u8]) -> Listed {
     Listed {
+        unavailable: key.starts_with(ARCHIVED).then(|| "it is archived".into()),
         size: bytes.len() as u64,
         hash: Some(ListedHash::Etag(etag(bytes))),
         put_time: Some(Timestamp::from_seconds(1)),
@@ -118,8 +122,12 @@ pub async fn held_by(blobs: &BlobReader, s: &SnapshotRecord) -> Result<Tree, qba
     let mut tree = Tree::new();
     let entries = ManifestReader::new(blobs.clone(), s.name, &s.manifest, Span::all()).collect().await?;
     for entry in entries.iter().filter(|e| e.kind == Kind::Object) {
+        let Some(content) = entry.content else {
+            assert!(entry.key.bytes().starts_with(ARCHIVED.as_bytes()), "{} has no content", entry.key);
+            continue;
+        };
         let mut bytes = Vec::new();
-        for id in blobs.blocks(entry.content.unwrap(), entry.size).await? {
+        for id in blobs.blocks(content, entry.size).await? {
             bytes.extend(blobs.read(BlobKind::Data, &id).await?);
         }
         tree.insert(entry.key.text().unwrap().to_owned(), bytes);
@@ -185,7 +193,9 @@ impl Weeks {
         let report = snapshot(&self.context(&self.repo), self.options(kind)).await.unwrap();
         let record = self.repo.snapshots().await.unwrap().finished.pop().unwrap();
         assert_eq!(record.name, report.snapshot);
-        self.taken.insert(record.name, self.source.lock().unwrap().clone());
+        let mut tree = self.source.lock().unwrap().clone();
+        tree.retain(|key, _| !key.starts_with(ARCHIVED));
+        self.taken.insert(record.name, tree);
         self.records.push(record.clone());
         record
     }

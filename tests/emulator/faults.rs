@@ -85,6 +85,25 @@ fn bodies_break_in_every_way() {
 }
 
 #[test]
+fn bodies_of_any_making() {
+    let s = service();
+    let a = broken(&s, "/k0", &[], Action::Body(418, Bytes::from_static(b"\xff{"))).unwrap();
+    assert_eq!((a.status, a.body.as_slice()), (418, b"\xff{".as_slice()));
+    let a = broken(&s, "/k0", &[], Action::Flood(Bytes::from_static(b"head"), 200_000)).unwrap();
+    assert_eq!((a.status, a.header("content-length"), a.body.len(), a.whole), (200, None, 200_004, true));
+    assert!(a.body.starts_with(b"headxx") && a.body.ends_with(b"x"));
+    let a = broken(&s, "/k0", &[], Action::Append(Bytes::from_static(b"more"))).unwrap();
+    assert_eq!((a.header("content-length"), a.body.as_slice()), (None, b"0123456789more".as_slice()));
+    let range = [("Range", "bytes=2-3")];
+    let a = broken(&s, "/k0", &range, Action::OtherRange(4, true)).unwrap();
+    assert_eq!((a.header("content-range"), a.body.as_slice()), (Some("bytes 6-7/10"), b"67".as_slice()));
+    let a = broken(&s, "/k0", &range, Action::OtherRange(4, false)).unwrap();
+    assert_eq!((a.header("content-range"), a.body.as_slice()), (Some("bytes 2-3/10"), b"67".as_slice()));
+    let a = broken(&s, "/k0", &[("Range", "bytes=8-9")], Action::OtherRange(4, true)).unwrap();
+    assert_eq!((a.header("content-range"), a.body.as_slice()), (Some("bytes 4-5/10"), b"45".as_slice()));
+}
+
+#[test]
 fn answers_lie_in_every_way() {
     let s = service();
     let range = [("Range", "bytes=2-3")];
@@ -186,6 +205,16 @@ fn listings_lie_in_every_way() {
         marker = page["marker"].as_str().unwrap().to_owned();
     }
     assert_eq!(seen, ["k0", "k2", "k4", "k2", "k4", "k2", "k4"]);
+    // Endless, though no marker ever comes twice.
+    s.faults().clear();
+    s.faults().add(Rule::on(Kind::List).does(Action::Marker(NextMarker::Here)));
+    let (mut marker, mut markers) = (String::new(), std::collections::BTreeSet::new());
+    for _ in 0..5 {
+        let page = s.list(&[("limit", "2"), ("marker", &marker)]).json();
+        assert_eq!(keys(&page), ["k0", "k1"]);
+        marker = page["marker"].as_str().unwrap().to_owned();
+        assert!(markers.insert(marker.clone()));
+    }
     s.faults().clear();
     s.faults().add(Rule::on(Kind::List).times(1).does(Action::Pad(100_000)));
     assert!(s.list(&[]).body.len() > 100_000);

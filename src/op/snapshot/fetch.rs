@@ -99,10 +99,20 @@ pub(super) fn unread_entry(listed: &Listed, state: State, reason: String) -> Ent
 /// Why one attempt did not give the content.
 enum Miss {
     Read(ReadError),
-    /// The bytes do not have the listed hash; what they had.
-    Mismatch,
+    /// The bytes do not have the listed hash; the etag that they have.
+    Mismatch(ContentId),
     Collision(BlobId, String),
     Stop(OpError),
+}
+
+/// Which two hashes differ, in parentheses, where both are known.
+fn differing(listed: &Listed, miss: &Miss) -> String {
+    match (&listed.hash, miss) {
+        (Some(ListedHash::Etag(wanted)), Miss::Mismatch(had)) => {
+            format!(" (listed as {wanted}, read as {had})")
+        }
+        _ => String::new(),
+    }
 }
 
 impl From<ReadError> for Miss {
@@ -139,6 +149,7 @@ impl Fetcher {
         let mut downloaded = 0;
         let mut route = Route::Usual;
         let mut changes = 0;
+        let mut read_twice = false;
         let unread = |listed: &Listed, downloaded, state, reason, failure| {
             Ok(Fetched { entry: unread_entry(listed, state, reason), downloaded, failure, collision: None })
         };
@@ -173,8 +184,8 @@ impl Fetcher {
                     return unread(&listed, downloaded, State::Unavailable, reason, None);
                 }
                 // What an earlier run stored may have belonged to another version.
-                Miss::Mismatch if resumed => {}
-                Miss::Mismatch | Miss::Read(ReadError::Changed | ReadError::Vanished) => {
+                Miss::Mismatch(_) if resumed => {}
+                miss @ (Miss::Mismatch(_) | Miss::Read(ReadError::Changed | ReadError::Vanished)) => {
                     let verdict = match self.source.judge(&listed, route).await {
                         Ok(verdict) => verdict,
                         Err(e) => return unread(&listed, downloaded, State::Failed, e.message, Some(e.kind)),
@@ -203,8 +214,10 @@ impl Fetcher {
                         }
                         Verdict::TryOrigin if route == Route::Usual => route = Route::Origin,
                         Verdict::TryOrigin => {
-                            let reason =
-                                "its bytes do not have the listed hash, from the source host either".into();
+                            let reason = format!(
+                                "its bytes do not have the listed hash, from the source host either{}",
+                                differing(&listed, &miss)
+                            );
                             return unread(
                                 &listed,
                                 downloaded,
@@ -213,7 +226,10 @@ impl Fetcher {
                                 Some(ErrorKind::Protocol),
                             );
                         }
+                        // A byte that fell over on the way is right the next time.
+                        Verdict::Altered(_) if !read_twice => read_twice = true,
                         Verdict::Altered(reason) => {
+                            let reason = format!("{reason}{}", differing(&listed, &miss));
                             return unread(
                                 &listed,
                                 downloaded,
@@ -272,7 +288,7 @@ impl Fetcher {
         }
         let content = content_id(&ids);
         if !check.accepts(listed, content) {
-            return Err(Miss::Mismatch);
+            return Err(Miss::Mismatch(content));
         }
         if ids.len() > 1 {
             let list = Bytes::from(block_list(&ids));

@@ -16,6 +16,7 @@ use crate::model::key::Key;
 use crate::model::listed::{Listed, ListedHash};
 use crate::op::OpError;
 use crate::plan::compare::{is_same, merge_attributes, relate};
+use crate::plan::suspect::fate;
 use crate::source::Source;
 
 /// What earlier runs have for a key.
@@ -23,8 +24,23 @@ use crate::source::Source;
 pub(super) struct Known {
     /// The parent's entry.
     pub parent: Option<Box<Entry>>,
-    /// The baseline's content, where the baseline is another snapshot: `Some(None)` is an entry without content.
-    pub baseline: Option<Option<ContentId>>,
+    /// What the baseline has, where that is another snapshot: `Some(None)` is an entry without content.
+    pub baseline: Option<Option<Had>>,
+}
+
+/// A content of the baseline.
+#[derive(Debug, Clone)]
+pub(super) struct Had {
+    content: ContentId,
+    /// The hash it was listed by.
+    shown: Option<String>,
+}
+
+impl Had {
+    fn of(entry: &Entry) -> Option<Self> {
+        let content = entry.content.filter(|_| entry.state == State::Ok)?;
+        Some(Self { content, shown: entry.shown_hash() })
+    }
 }
 
 /// What is to be done for an object.
@@ -104,14 +120,15 @@ impl Input {
         for listed in page {
             let mut before = VecDeque::new();
             let (known, saved) = self.advance(Some(&listed.key), &mut before).await?;
+            // Before the next key is looked for: what lies between the two is in there, and nobody knows of it.
+            if is_unread_folder(&listed) {
+                self.unread_folder = Some(listed.key.clone());
+            }
             joined.push(Joined { before, listed, known, saved });
         }
         self.details(&mut joined).await?;
         for Joined { before, listed, known, saved } in joined {
             tasks.extend(before);
-            if is_unread_folder(&listed) {
-                self.unread_folder = Some(listed.key.clone());
-            }
             let task = self.decide(listed, &known, &saved);
             tasks.push_back((task, known));
         }
@@ -166,7 +183,7 @@ impl Input {
             outcome?;
             if let Some(entry) = found {
                 note(&|t| t.baseline(&entry, false))?;
-                known.baseline = Some(if entry.state == State::Ok { entry.content } else { None });
+                known.baseline = Some(Had::of(&entry));
             }
         }
         let mut saved = Vec::new();
@@ -276,12 +293,10 @@ pub(super) fn expected_entry(listed: &Listed, content: ContentId, known: &Known,
 /// A finished entry with what it counts as.
 pub(super) fn done(entry: Entry, known: &Known, separate: bool) -> Done {
     let relation = relate(&entry, known.parent.as_deref());
-    let before = if separate {
-        known.baseline
-    } else {
-        known.parent.as_deref().map(|p| if p.state == State::Ok { p.content } else { None })
+    let before = match separate {
+        true => known.baseline.clone().flatten(),
+        false => known.parent.as_deref().and_then(Had::of),
     };
-    let overwritten =
-        entry.state == State::Ok && matches!(before, Some(Some(old)) if entry.content != Some(old));
-    Done { entry, relation, overwritten }
+    let fate = before.map(|had| fate(had.content, had.shown.as_deref(), &entry)).unwrap_or_default();
+    Done { entry, relation, fate }
 }

@@ -9,6 +9,7 @@ use crate::format::entry;
 use crate::model::entry::Entry;
 use crate::op::OpError;
 use crate::plan::compare::Relation;
+use crate::plan::suspect::Fate;
 use crate::repo::RepoError;
 
 /// A finished entry, and what it counts as.
@@ -18,8 +19,8 @@ pub(super) struct Done {
     pub entry: Entry,
     /// How it stands to the parent's.
     pub relation: Relation,
-    /// The baseline had the key with other content.
-    pub overwritten: bool,
+    /// What became of the content that the baseline had under its key.
+    pub fate: Fate,
 }
 
 /// Puts finished entries back into the order they were listed in.
@@ -103,7 +104,7 @@ impl Order {
             entry::encode(&done.entry, &mut line).map_err(io::Error::other)?;
             let length = u32::try_from(line.len()).map_err(io::Error::other)?;
             out.write_all(&n.to_le_bytes())?;
-            out.write_all(&[relation_number(done.relation), u8::from(done.overwritten)])?;
+            out.write_all(&[relation_number(done.relation), fate_number(done.fate)])?;
             out.write_all(&length.to_le_bytes())?;
             out.write_all(&line)?;
         }
@@ -132,7 +133,7 @@ impl Run {
                 let mut line = vec![0; length];
                 self.reader.read_exact(&mut line)?;
                 let entry = entry::decode(line.trim_ascii_end()).map_err(io::Error::other)?;
-                let done = Done { entry, relation: relation(rest[0]), overwritten: rest[1] == 1 };
+                let done = Done { entry, relation: relation(rest[0]), fate: fate(rest[1]) };
                 Some((u64::from_le_bytes(number), done))
             }
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => None,
@@ -153,6 +154,16 @@ fn relation(number: u8) -> Relation {
     RELATIONS.get(usize::from(number)).copied().unwrap_or(Relation::Added)
 }
 
+const FATES: [Fate; 4] = [Fate::Kept, Fate::Overwritten, Fate::Emptied, Fate::Gone];
+
+fn fate_number(fate: Fate) -> u8 {
+    FATES.iter().zip(0..).find(|(f, _)| **f == fate).map_or(0, |(_, n)| n)
+}
+
+fn fate(number: u8) -> Fate {
+    FATES.get(usize::from(number)).copied().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +177,7 @@ mod tests {
         let done = |n: u64| Done {
             entry: Entry::new(format!("{n:09}").into(), Kind::Object),
             relation: RELATIONS[(n % 5) as usize],
-            overwritten: n % 2 == 1,
+            fate: FATES[(n % 4) as usize],
         };
         for n in (1..total).rev() {
             order.put(n, done(n)).unwrap();
@@ -175,10 +186,7 @@ mod tests {
         order.put(0, done(0)).unwrap();
         for n in 0..total {
             let got = order.take().unwrap().unwrap();
-            assert_eq!(
-                (got.entry, got.relation, got.overwritten),
-                (done(n).entry, done(n).relation, n % 2 == 1)
-            );
+            assert_eq!((got.entry, got.relation, got.fate), (done(n).entry, done(n).relation, done(n).fate));
         }
         assert!(order.take().unwrap().is_none());
     }

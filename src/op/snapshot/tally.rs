@@ -9,7 +9,7 @@ use crate::model::id::ContentId;
 use crate::op::OpError;
 use crate::op::spool::Sorter;
 use crate::plan::compare::{self, Relation};
-use crate::plan::suspect::Difference;
+use crate::plan::suspect::{Difference, Fate};
 
 use super::order::Done;
 
@@ -57,6 +57,9 @@ pub(super) struct Tally {
     /// Against the baseline, where that is not the parent.
     baseline: Option<(Difference, Moves)>,
     overwritten: u64,
+    emptied: u64,
+    /// Objects of the baseline that were listed and deleted before they could be read.
+    vanished: u64,
     had: u64,
     gone: u64,
 }
@@ -69,6 +72,8 @@ impl Tally {
             moves: Moves::new(folder),
             baseline: separate.then(|| (Difference::default(), Moves::new(folder))),
             overwritten: 0,
+            emptied: 0,
+            vanished: 0,
             had: 0,
             gone: 0,
         }
@@ -88,7 +93,9 @@ impl Tally {
         {
             moves.note(done.entry.content, CAME)?;
         }
-        self.overwritten += u64::from(done.overwritten);
+        self.overwritten += u64::from(matches!(done.fate, Fate::Overwritten | Fate::Emptied));
+        self.emptied += u64::from(done.fate == Fate::Emptied);
+        self.vanished += u64::from(done.fate == Fate::Gone);
         Ok(())
     }
 
@@ -145,23 +152,16 @@ impl Tally {
         counts.renamed = self.moves.count()?;
         counts.added = counts.added.saturating_sub(counts.renamed);
         counts.removed = counts.removed.saturating_sub(counts.renamed);
-        let difference = match self.baseline {
-            Some((mut difference, moves)) => {
-                difference.gone = difference.gone.saturating_sub(moves.count()?);
-                difference.overwritten = self.overwritten;
-                difference
-            }
-            None => Difference {
-                had: self.had,
-                gone: self.gone.saturating_sub(counts.renamed),
-                overwritten: self.overwritten,
-            },
+        let (had, gone) = match self.baseline {
+            Some((d, moves)) => (d.had, d.gone.saturating_sub(moves.count()?)),
+            None => (self.had, self.gone.saturating_sub(counts.renamed)),
         };
-        Ok((counts, difference))
+        let (emptied, overwritten) = (self.emptied, self.overwritten);
+        Ok((counts, Difference { had, gone: gone + self.vanished, emptied, overwritten }))
     }
 }
 
-/// Failed and vanished objects never count as removed: nobody knows whether they were there.
+/// Entries that failed or vanished are none that an earlier snapshot had: nobody knows whether they were there.
 fn counts(entry: &Entry) -> bool {
     matches!(entry.state, State::Ok | State::Unavailable)
 }
