@@ -144,12 +144,13 @@ fn code_of(report: &Report) -> u8 {
     }
 }
 
-/// The names of the finished snapshots, and that every byte of each can be read.
+/// How many finished snapshots there are. Every byte of the first and of the last two can be read.
 pub(crate) async fn intact(bucket: &Bucket) -> usize {
     let repo = bucket.repo().await;
     let snapshots = repo.snapshots().await.unwrap();
     assert!(snapshots.unreadable.is_empty());
-    for s in &snapshots.finished {
+    let all = &snapshots.finished;
+    for s in all.iter().take(1).chain(all.iter().skip(1).rev().take(2)) {
         if s.counts.failed + s.counts.vanished + s.counts.unavailable == 0 {
             held(&repo, s).await.unwrap();
         }
