@@ -81,7 +81,8 @@ async fn deleted_between_listing_and_reading() {
     let emptied = Action::Hook(Arc::new(move |_: &Seen| {
         (0..40).for_each(|n| assert!(catalog.delete(&format!("{n:02}")).unwrap()));
     }));
-    bucket.service.faults().add(Rule::on(Kind::Download).times(1).does(emptied));
+    // A full run looks every object up before it reads the first.
+    bucket.service.faults().add(Rule::on(Kind::Batch).times(1).does(emptied));
     let said = bucket.snapshot(&["--redownload"]).await.exits(6);
     assert_eq!((said.number("vanished"), said.number("failed")), (40, 0), "{said:#?}");
     assert_eq!((&said.summary()["state"], &said.summary()["suspect"]), (&"partial".into(), &true.into()));

@@ -451,7 +451,13 @@ async fn a_new_version_in_the_middle_is_never_spliced() {
 #[tokio::test]
 async fn broken_answers_are_tried_again_and_then_fail() {
     type Fault = fn(&Seen, &[u8]) -> Reply;
-    let faults: [(&str, Fault); 9] = [
+    let faults: [(&str, Fault); 11] = [
+        ("a head without end", |_, _| {
+            Reply::raw("HTTP/1.1 200 OK\r\nX-Long: ".to_owned() + &"x".repeat(2 << 20))
+        }),
+        ("a head of many lines", |_, _| {
+            Reply::raw("HTTP/1.1 200 OK\r\n".to_owned() + &"X-More: x\r\n".repeat(100_000))
+        }),
         ("short", |_, b| Reply::ok(&b[..b.len() - 1]).header("ETag", &format!("\"{}\"", etag(b)))),
         ("cut without a length", |_, b| {
             Reply::raw(
@@ -497,6 +503,25 @@ async fn broken_answers_are_tried_again_and_then_fail() {
             }
         }
     }
+}
+
+/// A second answer behind the first, before anything was asked: it is not taken for the answer to what is asked next.
+#[tokio::test]
+async fn what_was_not_asked_for_is_not_taken() {
+    let bytes = pattern(1000);
+    let (server, source, object) = faulty(bytes.clone(), |n, seen, bytes| {
+        let forged = vec![b'!'; bytes.len()];
+        let both = [
+            download(seen, bytes, "\"t\"").cut(bytes.len()).into_raw(),
+            download(seen, &forged, "\"t\"").cut(forged.len()).into_raw(),
+        ];
+        (n % 2 == 0).then(|| Reply::raw(both.concat()).hold())
+    })
+    .await;
+    for _ in 0..4 {
+        assert_eq!(source.read(&object, 0..1000, Route::Usual).await.unwrap(), bytes);
+    }
+    assert_eq!(reads(&server).len(), 4);
 }
 
 #[tokio::test]
