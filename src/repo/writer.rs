@@ -327,11 +327,17 @@ impl Writer {
         self.settle(self.close_open()?).await?;
         self.write_index().await?;
         self.join_indexes().await?;
-        // A prune may have replaced some since they were opened.
+        // A prune may have replaced some since they were opened, and those of a group that was to go whole go with it: all
+        // that they name is condemned.
         let folder = format!("{}/index", names::group(self.run.group));
         let there: HashSet<String> =
             self.repo.store().list_all(&folder).await?.into_iter().map(|f| f.name).collect();
-        Ok(self.group.files().iter().filter(|f| there.contains(f.name())).map(|f| f.id).collect())
+        let files = self.group.files();
+        let stays = |f: &&Arc<IndexFile>| {
+            there.contains(f.name())
+                && (f.packs.is_empty() || f.packs.iter().any(|p| !self.group.is_lost(&p.id)))
+        };
+        Ok(files.iter().filter(stays).map(|f| f.id).collect())
     }
 
     /// Joins index files when there are many: every look-up asks each of them. The old ones stay until a prune; readers

@@ -71,8 +71,7 @@ fn gone(group: &Group, snapshots: &[SnapshotRecord], findings: &mut Findings) {
             || group.unreadable.iter().any(|(bad, _)| bad == id);
         if !there {
             let what = "it is missing; the packs' own tables are used instead";
-            // Harms nobody: what only it knew of would be missed below.
-            findings.push(Finding::notice(names::index(group.name, *id), what));
+            findings.push(Finding::damage(names::index(group.name, *id), what));
         }
     }
 }
