@@ -41,6 +41,13 @@ impl Ground {
         self.snapshots.finished.last()
     }
 
+    /// One more than any there is. A snapshot that cannot be read just now took one too, and may be read again tomorrow: it
+    /// must not turn out to be the latest then.
+    pub(super) fn next_sequence(&self) -> u64 {
+        let unread = self.snapshots.unreadable.len() as u64;
+        self.parent().map_or(0, |p| p.sequence).saturating_add(unread).saturating_add(1)
+    }
+
     pub(super) fn is_separate(&self) -> bool {
         self.baseline.as_ref().map(|b| b.name) != self.parent().map(|p| p.name)
     }

@@ -213,7 +213,7 @@ impl<'a> Work<'a> {
         let needs = self.contents.needs.lock().map(|n| n.iter().copied().collect()).unwrap_or_default();
         let snapshot = SnapshotRecord {
             name: record.name,
-            sequence: self.ground.parent().map_or(1, |p| p.sequence + 1),
+            sequence: self.ground.next_sequence(),
             kind: record.kind,
             group: record.group,
             needs,
