@@ -65,8 +65,10 @@ pub enum Why {
     AtWork,
     /// A needed blob in it is damaged; it may still be mended.
     Damaged,
-    /// What it holds cannot be told.
+    /// What it holds cannot be told; something that is needed is damaged, and may lie whole in it.
     Unreadable,
+    /// What it holds cannot be told, and nothing that is needed is missing.
+    Wreck,
     /// Nothing in it is needed.
     Dead,
     /// Its group has no snapshot any more.
@@ -83,6 +85,7 @@ impl fmt::Display for Why {
             Self::Reserved => f.write_str("an unfinished run may have left it"),
             Self::Damaged => f.write_str("a blob in it is needed and damaged"),
             Self::Unreadable => f.write_str("what it holds cannot be read"),
+            Self::Wreck => f.write_str("what it holds cannot be read, and nothing is missing"),
             Self::Dead => f.write_str("nothing in it is needed"),
             Self::GroupGone => f.write_str("its group has no snapshot any more"),
             Self::Small => f.write_str("one of many small packs"),
@@ -92,7 +95,10 @@ impl fmt::Display for Why {
 
 /// What becomes of the packs of a group. `alive`: it has a kept snapshot, or a run that was cut off and may go on.
 pub fn fates(alive: bool, packs: &[Pack]) -> Vec<(PackId, Fate)> {
-    let mut fates: Vec<(PackId, Fate)> = packs.iter().map(|p| (p.id, fate(alive, p))).collect();
+    // Everything that is needed was found without the packs that cannot be read: only if a copy of it is damaged may a better
+    // one lie in them. Else one write that was torn would be called damage for as long as the group lives.
+    let hurt = packs.iter().any(|p| p.damaged);
+    let mut fates: Vec<(PackId, Fate)> = packs.iter().map(|p| (p.id, fate(alive, hurt, p))).collect();
     for metadata in [false, true] {
         let small = |p: &Pack, f: &Fate| {
             matches!(f, Fate::Keep(Why::Live(_))) && p.metadata == metadata && p.size < SMALL
@@ -108,13 +114,13 @@ pub fn fates(alive: bool, packs: &[Pack]) -> Vec<(PackId, Fate)> {
     fates
 }
 
-fn fate(alive: bool, p: &Pack) -> Fate {
+fn fate(alive: bool, hurt: bool, p: &Pack) -> Fate {
     if p.reserved {
         Fate::Keep(Why::Reserved)
     } else if p.damaged {
         Fate::Keep(Why::Damaged)
     } else if p.unreadable && alive {
-        Fate::Keep(Why::Unreadable)
+        if hurt { Fate::Keep(Why::Unreadable) } else { Fate::Delete(Why::Wreck) }
     } else if p.live == 0 {
         Fate::Delete(if alive { Why::Dead } else { Why::GroupGone })
     } else if !alive {
@@ -157,12 +163,20 @@ mod tests {
             (false, dead(), Fate::Delete(Why::GroupGone)),
             (true, Pack { reserved: true, ..dead() }, Fate::Keep(Why::Reserved)),
             (false, Pack { damaged: true, ..low() }, Fate::Keep(Why::Damaged)),
-            (true, Pack { unreadable: true, ..dead() }, Fate::Keep(Why::Unreadable)),
+            (true, Pack { unreadable: true, ..dead() }, Fate::Delete(Why::Wreck)),
             (false, Pack { unreadable: true, ..dead() }, Fate::Delete(Why::GroupGone)),
             (true, Pack { size: 0, ..dead() }, Fate::Delete(Why::Dead)),
         ] {
             assert_eq!(fates(alive, std::slice::from_ref(&pack))[0].1, want, "{alive} {pack:?}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_stays_while_a_needed_blob_is_damaged() {
+        let wreck = Pack { unreadable: true, ..pack(1, 1000, 0) };
+        let hurt = Pack { damaged: true, ..pack(2, 1000, 900) };
+        assert_eq!(fates(true, &[wreck.clone(), hurt])[0].1, Fate::Keep(Why::Unreadable));
+        assert_eq!(fates(true, &[wreck, pack(2, 1000, 900)])[0].1, Fate::Delete(Why::Wreck));
     }
 
     #[test]
