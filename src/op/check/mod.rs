@@ -5,6 +5,7 @@ mod files;
 mod finding;
 mod groups;
 mod harm;
+mod invariants;
 mod manifests;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 pub use finding::{Finding, Severity};
 pub use harm::Hurt;
+pub use invariants::{broken, contents, invariants, leftovers};
 
 use crate::format::records::{DamageRecord, SnapshotRecord};
 use crate::model::event::{Event, Observer};
@@ -114,16 +116,4 @@ async fn once(
         packs: counted.packs,
         blobs: counted.blobs,
     })
-}
-
-/// Everything that must hold at any moment, whatever was cut off: for tests to end with.
-///
-/// # Errors
-/// The store cannot be read, or something does not hold: then what.
-pub async fn invariants(repo: &Repository) -> Result<(), OpError> {
-    let observer: Arc<dyn Observer> = Arc::new(crate::model::event::Silent);
-    let options = Options { tables: true, ..Options::default() };
-    let outcome = check(repo, &options, &observer, &Cancel::never()).await?;
-    let broken: Vec<String> = outcome.damage().map(|f| f.to_string()).collect();
-    if broken.is_empty() { Ok(()) } else { Err(OpError::Failed(broken.join("\n"))) }
 }
