@@ -8,9 +8,9 @@ mod common;
 use std::sync::Arc;
 
 use common::gate::{Gate, GatedStore};
+use common::history::Memory;
 use common::noise;
 use common::weeks::{Tree, Weeks, held, keep, prune_options, remove, store};
-use object_store::memory::InMemory;
 use qbak::format::records::RunKind::{Full, Incremental};
 use qbak::model::name::RunName;
 use qbak::op::snapshot::{Report, snapshot};
@@ -43,12 +43,12 @@ async fn weeks(share: bool) -> Weeks {
     weeks
 }
 
-async fn open(memory: &Arc<InMemory>) -> Repository {
+async fn open(memory: &Arc<Memory>) -> Repository {
     Repository::open(store(memory)).await.unwrap()
 }
 
 /// Starts a run or a prune on a store that stops before operation `at`.
-async fn asleep(weeks: &Weeks, memory: &Arc<InMemory>, at: u64, what: &What) -> Option<(Sleeper, Arc<Gate>)> {
+async fn asleep(weeks: &Weeks, memory: &Arc<Memory>, at: u64, what: &What) -> Option<(Sleeper, Arc<Gate>)> {
     let (gated, gate) = GatedStore::new(memory.clone(), at);
     // Opening costs one operation, which every process has.
     let gated = gated.store();

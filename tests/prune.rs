@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::faulty::{Counted, Fault, FaultyStore};
 use common::noise;
 use common::quota::Quota;
-use common::weeks::{Weeks, held, keep, prune_options, remove, store};
+use common::weeks::{Weeks, held, keep, plenty, prune_options, remove, store};
 use proptest::prelude::*;
 use qbak::format::records::DamageRecord;
 use qbak::format::records::RunKind::{Full, Incremental};
@@ -162,118 +162,6 @@ async fn one_at_a_time() {
     weeks.check(&weeks.repo, &names(&weeks)[5..]).await;
 }
 
-/// Weeks in which every sort of work is to be done: a whole group goes, dead packs, packs to rewrite, blobs shared into
-/// another group, an unfinished run's leftovers.
-async fn plenty(share: bool) -> Weeks {
-    let mut weeks = Weeks::new().await;
-    weeks.share = share;
-    for n in 0..6 {
-        weeks.write(&format!("stays/{n}"), noise(n, 20 * KIB));
-        weeks.write(&format!("goes/{n}"), noise(50 + n, 30 * KIB));
-    }
-    weeks.write("large", vec![7; (4 << 20) + 5]);
-    weeks.snapshot(Full).await;
-    weeks.write("week", "2");
-    weeks.snapshot(Incremental).await;
-    (0..6).for_each(|n| weeks.delete(&format!("goes/{n}")));
-    weeks.write("comes", noise(70, 50 * KIB));
-    for n in 0..6 {
-        weeks.write(&format!("brief/{n}"), noise(80 + n, 40 * KIB));
-    }
-    weeks.snapshot(Full).await;
-    (0..6).for_each(|n| weeks.delete(&format!("brief/{n}")));
-    weeks.write("week", "4");
-    weeks.snapshot(Incremental).await;
-    weeks.write("week", "5");
-    weeks.snapshot(Incremental).await;
-    weeks
-}
-
-/// Stops a prune at each of its operations, in each way; then every snapshot that is left restores, and a second prune
-/// brings the store to the same state as one that was never stopped.
-async fn stopped_everywhere(share: bool, counted: Counted, fault: Fault, step: u64) {
-    let weeks = plenty(share).await;
-    let all = names(&weeks);
-    let wish = || keep(2);
-    let fork = || Arc::new(weeks.memory.fork());
-    let whole = {
-        let memory = fork();
-        let repo = Repository::open(store(&memory)).await.unwrap();
-        let (ctx, _) = weeks.prune_context(&repo);
-        prune::prune(&ctx, prune_options(wish()), &chrono::Utc).await.unwrap();
-        weeks.check(&repo, &all[3..]).await;
-        repo.store().list_all("").await.unwrap()
-    };
-    let mut struck = 0;
-    for at in (0..).step_by(step as usize) {
-        let memory = fork();
-        let (faulty, control) = FaultyStore::new(memory.clone(), counted, at, fault);
-        let repo = match Repository::open(faulty.store()).await {
-            Ok(repo) => repo,
-            Err(_) => continue,
-        };
-        let (ctx, _) = weeks.prune_context(&repo);
-        let cut = prune::prune(&ctx, prune_options(wish()), &chrono::Utc).await;
-        if !control.has_struck() {
-            cut.unwrap();
-            break;
-        }
-        struck += 1;
-        let repo = Repository::open(store(&memory)).await.unwrap();
-        let found = repo.snapshots().await.unwrap();
-        assert!(found.unreadable.is_empty());
-        let left: Vec<RunName> = found.finished.iter().map(|s| s.name).collect();
-        assert!(left.ends_with(&all[3..]), "{fault:?} at {at}: {left:?}");
-        for s in found.finished.iter().filter(|s| all[3..].contains(&s.name)) {
-            assert_eq!(held(&repo, s).await.unwrap(), weeks.taken[&s.name], "{fault:?} at {at}: {}", s.name);
-        }
-        let (ctx, _) = weeks.prune_context(&repo);
-        prune::prune(&ctx, prune_options(wish()), &chrono::Utc).await.unwrap();
-        weeks.check(&repo, &all[3..]).await;
-        // What is left over is at most a file or two of room.
-        let after = repo.store().list_all("").await.unwrap();
-        let size = |files: &[qbak::store::StoredFile]| files.iter().map(|f| f.size).sum::<u64>();
-        assert!(
-            size(&after).abs_diff(size(&whole)) < 20 * KIB as u64,
-            "{fault:?} at {at}: {after:?}\n{whole:?}"
-        );
-        assert!(after.len() <= whole.len() + 2, "{fault:?} at {at}: {after:?}\n{whole:?}");
-        if at % 3 > 0 {
-            continue;
-        }
-        let third = prune::prune(&ctx, prune_options(wish()), &chrono::Utc).await.unwrap();
-        assert_eq!((third.removed, third.freed_bytes, third.moved_bytes), (0, 0, 0), "{fault:?} at {at}");
-        // The group is as sound as the next run needs it to be.
-        let next =
-            qbak::op::snapshot::snapshot(&weeks.context(&repo), weeks.options(Incremental)).await.unwrap();
-        assert_eq!((next.transfer.downloaded_bytes, next.counts.unchanged), (0, next.counts.objects));
-    }
-    assert!(struck * step > 16, "{struck} of every {step}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_before_every_change() {
-    stopped_everywhere(false, Counted::Changes, Fault::CutBefore, 1).await;
-    stopped_everywhere(true, Counted::Changes, Fault::CutBefore, 1).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_after_every_change() {
-    stopped_everywhere(false, Counted::Changes, Fault::CutAfter, 1).await;
-    stopped_everywhere(true, Counted::Changes, Fault::CutAfter, 3).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_reply_lost_and_the_disk_full_at_every_write() {
-    stopped_everywhere(false, Counted::Changes, Fault::LostReply, 2).await;
-    stopped_everywhere(true, Counted::Changes, Fault::Full, 2).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_read_or_a_listing_that_fails_loses_nothing() {
-    stopped_everywhere(true, Counted::All, Fault::LostReply, 7).await;
-}
-
 /// The files of a store with their bytes.
 async fn everything(repo: &Repository) -> Vec<(String, bytes::Bytes)> {
     let mut all = Vec::new();
@@ -306,9 +194,9 @@ async fn what_cannot_be_read_stops_it_before_anything_goes() {
                 _ => {}
             }
             if how == "gone" {
-                repo.store().delete(std::slice::from_ref(name)).await.unwrap();
+                memory.spoil(name, None);
             } else {
-                repo.store().replace(name, spoilt).await.unwrap();
+                memory.spoil(name, Some(spoilt));
             }
             let before = everything(&repo).await;
             let (ctx, _) = weeks.prune_context(&repo);
@@ -347,7 +235,7 @@ async fn a_damaged_snapshot_can_be_let_go() {
     let all = names(&weeks);
     let packs: Vec<String> =
         weeks.files().await.into_iter().filter(|f| f.contains(&format!("{}/packs", all[0]))).collect();
-    weeks.repo.store().delete(&packs).await.unwrap();
+    packs.iter().for_each(|p| weeks.memory.spoil(p, None));
     let Err(OpError::Damage(text)) = weeks.prune(keep(2)).await else { panic!("it was not noticed") };
     assert!(text.contains(&format!("qbak prune --remove {}", all[0])), "{text}");
     weeks.prune(remove(&[all[0]])).await.unwrap();

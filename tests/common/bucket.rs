@@ -1,9 +1,10 @@
 //! A bucket, a store and the real binary between them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use qbak::emulator::{Action, Backing, Config, Kind, Memory, Record, Role, Rule, Service};
 use qbak::kodo::sign::Credentials;
@@ -127,9 +128,30 @@ impl Bucket {
         command
     }
 
-    /// Runs the binary to its end. No secret is ever in what it says.
+    /// Runs the binary to its end. No secret is ever in what it says; no file of the store that is there for good changes,
+    /// and only a prune takes any away.
     pub async fn qbak(&self, args: &[&str]) -> Said {
-        Self::said(self.command(args)).await
+        let before = self.fixed();
+        let said = Self::said(self.command(args)).await;
+        let after = self.fixed();
+        for (file, stamp) in before {
+            let gone = args.contains(&"prune") && !after.contains_key(&file);
+            assert!(gone || after.get(&file) == Some(&stamp), "{args:?} changed {}", file.display());
+        }
+        said
+    }
+
+    /// Snapshots, packs and index files, with what would show that one was written again.
+    fn fixed(&self) -> BTreeMap<PathBuf, (u64, Option<SystemTime>)> {
+        let mut files = Vec::new();
+        for folder in ["groups", "snapshots"] {
+            walk(&self.store_folder().join(folder), &mut files);
+        }
+        let stamp = |(path, size): (PathBuf, u64)| {
+            let time = path.metadata().and_then(|m| m.modified()).ok();
+            (path, (size, time))
+        };
+        files.into_iter().map(stamp).collect()
     }
 
     /// The same for somebody who has no keys.
@@ -196,10 +218,16 @@ impl Bucket {
         Repository::open(Store::local(&self.store_folder()).unwrap()).await.unwrap()
     }
 
-    /// The newest snapshot's objects and their bytes.
-    pub async fn newest(&self) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
+    /// The newest snapshot's objects and their bytes. Everything that must hold of it and of the store does; older snapshots are
+    /// what some tests hurt.
+    pub async fn newest(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let repo = self.repo().await;
-        let mut all = std::collections::BTreeMap::new();
+        let newest = repo.snapshots().await.unwrap().finished.pop().map(|s| s.name);
+        let broken = qbak::op::check::broken(&repo).await.unwrap();
+        let mut broken = broken.iter();
+        let ours = broken.find(|f| f.snapshots.is_empty() || f.snapshots.iter().any(|s| Some(*s) == newest));
+        assert_eq!(ours, None);
+        let mut all = BTreeMap::new();
         for entry in super::entries(&repo).await {
             if entry.content.is_some() {
                 all.insert(entry.key.bytes().to_vec(), super::bytes(&repo, &entry).await);

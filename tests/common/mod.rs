@@ -12,6 +12,7 @@ pub mod disk;
 pub mod faulty;
 pub mod forge;
 pub mod gate;
+pub mod history;
 pub mod quota;
 pub mod tree;
 pub mod weeks;
@@ -120,9 +121,28 @@ pub async fn bytes(repo: &Repository, entry: &Entry) -> Vec<u8> {
     let blobs = BlobReader::new(repo, groups, last.group, &last.needs);
     let mut out = Vec::new();
     for id in blobs.blocks(entry.content.unwrap(), entry.size).await.unwrap() {
-        out.extend(blobs.read(qbak::format::pack::BlobKind::Data, &id).await.unwrap());
+        out.extend_from_slice(&blobs.read(qbak::format::pack::BlobKind::Data, &id).await.unwrap());
     }
     out
+}
+
+/// Everything that must hold at any moment does, apart from damage that is recorded and from files that a test has spoilt.
+pub async fn sound(repo: &Repository, spoilt: &[String]) {
+    let broken = unsound(repo, spoilt).await;
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// What does not hold that should.
+pub async fn unsound(repo: &Repository, spoilt: &[String]) -> Vec<String> {
+    let known = repo.damage().await.unwrap();
+    qbak::op::check::broken(repo)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|f| !f.pack.is_some_and(|p| known.contains_key(&p)))
+        .filter(|f| !f.file.as_ref().is_some_and(|file| spoilt.contains(file)))
+        .map(|f| f.what)
+        .collect()
 }
 
 /// A verification's context.

@@ -9,12 +9,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::ObjectStore;
-use object_store::memory::InMemory;
 use qbak::format::pack::BlobKind;
 use qbak::format::records::{RunKind, SnapshotRecord};
 use qbak::model::clock::FixedClock;
 use qbak::model::content::{BLOCK, content_id, hash};
-use qbak::model::entry::Kind;
+use qbak::model::entry::{Attributes, Kind};
 use qbak::model::id::ContentId;
 use qbak::model::key::Key;
 use qbak::model::listed::{Listed, ListedHash};
@@ -29,7 +28,8 @@ use qbak::repo::manifest_reader::{ManifestReader, Span};
 use qbak::source::{Identity, ReadError, Requests, Route, Source, SourceError, Verdict};
 use qbak::store::Store;
 
-use super::Recorder;
+use super::history::Memory;
+use super::{Recorder, noise, sound};
 
 /// Keys and contents.
 pub type Tree = BTreeMap<String, Vec<u8>>;
@@ -37,7 +37,7 @@ pub type Tree = BTreeMap<String, Vec<u8>>;
 /// The bucket, the store, and what was taken from the one into the other.
 pub struct Weeks {
     pub source: Arc<Mutex<Tree>>,
-    pub memory: Arc<InMemory>,
+    pub memory: Arc<Memory>,
     pub repo: Repository,
     /// What each snapshot must hold.
     pub taken: BTreeMap<RunName, Tree>,
@@ -48,7 +48,7 @@ pub struct Weeks {
 }
 
 /// A store over memory.
-pub fn store(memory: &Arc<InMemory>) -> Store {
+pub fn store(memory: &Arc<Memory>) -> Store {
     Store::over(Arc::clone(memory) as Arc<dyn ObjectStore>, None, "memory:".into())
 }
 
@@ -66,12 +66,19 @@ fn etag(bytes: &[u8]) -> ContentId {
 /// Objects with these keys are listed and cannot be read.
 pub const ARCHIVED: &str = "archived/";
 
+/// Metadata that says whose it is.
+fn mime(bytes: &[u8]) -> String {
+    format!("test/{}-{}", bytes.len(), bytes.first().copied().unwrap_or_default())
+}
+
 fn listed(key: &str, bytes: &[u8]) -> Listed {
+    let attributes = Attributes { mime: Some(mime(bytes)), ..Attributes::default() };
     Listed {
         unavailable: key.starts_with(ARCHIVED).then(|| "it is archived".into()),
         size: bytes.len() as u64,
         hash: Some(ListedHash::Etag(etag(bytes))),
         put_time: Some(Timestamp::from_seconds(1)),
+        attributes,
         ..Listed::new(key.into(), Kind::Object)
     }
 }
@@ -128,8 +135,9 @@ pub async fn held_by(blobs: &BlobReader, s: &SnapshotRecord) -> Result<Tree, qba
         };
         let mut bytes = Vec::new();
         for id in blobs.blocks(content, entry.size).await? {
-            bytes.extend(blobs.read(BlobKind::Data, &id).await?);
+            bytes.extend_from_slice(&blobs.read(BlobKind::Data, &id).await?);
         }
+        assert_eq!(entry.attributes.mime, Some(mime(&bytes)), "{}", entry.key);
         tree.insert(entry.key.text().unwrap().to_owned(), bytes);
     }
     Ok(tree)
@@ -137,7 +145,7 @@ pub async fn held_by(blobs: &BlobReader, s: &SnapshotRecord) -> Result<Tree, qba
 
 impl Weeks {
     pub async fn new() -> Self {
-        let memory = Arc::new(InMemory::new());
+        let memory = Arc::new(Memory::new());
         let repo = Repository::init(store(&memory), Timestamp::from_seconds(1), "test").await.unwrap();
         Self {
             source: Arc::default(),
@@ -215,7 +223,7 @@ impl Weeks {
         prune::prune(&self.prune_context(&self.repo).0, prune_options(wish), &chrono::Utc).await
     }
 
-    /// Every snapshot of the store holds what it must, and those are the ones expected.
+    /// Every snapshot of the store holds what it must, those are the ones expected, and all else that must hold does.
     pub async fn check(&self, repo: &Repository, expected: &[RunName]) {
         let found = repo.snapshots().await.unwrap();
         assert!(found.unreadable.is_empty());
@@ -224,6 +232,8 @@ impl Weeks {
         for s in &found.finished {
             assert_eq!(held(repo, s).await.unwrap(), self.taken[&s.name], "{}", s.name);
         }
+        sound(repo, &[]).await;
+        assert!(self.memory.problems().is_empty(), "{:#?}", self.memory.problems());
     }
 
     /// The names of all files of the store.
@@ -252,4 +262,31 @@ pub fn keep(n: u32) -> Wish {
 /// `--remove`.
 pub fn remove(names: &[RunName]) -> Wish {
     Wish { remove: names.iter().copied().collect(), ..Wish::default() }
+}
+
+/// Weeks in which every sort of work is to be done: a whole group goes, dead packs, packs to rewrite, blobs shared into
+/// another group, an unfinished run's leftovers.
+pub async fn plenty(share: bool) -> Weeks {
+    let mut weeks = Weeks::new().await;
+    weeks.share = share;
+    for n in 0..6 {
+        weeks.write(&format!("stays/{n}"), noise(n, 20 << 10));
+        weeks.write(&format!("goes/{n}"), noise(50 + n, 30 << 10));
+    }
+    weeks.write("large", vec![7; (4 << 20) + 5]);
+    weeks.snapshot(RunKind::Full).await;
+    weeks.write("week", "2");
+    weeks.snapshot(RunKind::Incremental).await;
+    (0..6).for_each(|n| weeks.delete(&format!("goes/{n}")));
+    weeks.write("comes", noise(70, 50 << 10));
+    for n in 0..6 {
+        weeks.write(&format!("brief/{n}"), noise(80 + n, 40 << 10));
+    }
+    weeks.snapshot(RunKind::Full).await;
+    (0..6).for_each(|n| weeks.delete(&format!("brief/{n}")));
+    weeks.write("week", "4");
+    weeks.snapshot(RunKind::Incremental).await;
+    weeks.write("week", "5");
+    weeks.snapshot(RunKind::Incremental).await;
+    weeks
 }
