@@ -30,6 +30,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("record", records::record),
     ("snapshot", records::snapshot),
     ("checkpoint", records::checkpoint),
+    ("prune_record", records::prune_record),
     ("store_name", records::store_name),
     ("manifest", manifest::manifest),
     ("page", manifest::page),

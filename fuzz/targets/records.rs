@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 use qbak::format::record::{self, Record};
 use qbak::format::records::{
-    AcceptRecord, CheckpointRecord, DamageRecord, PinRecord, RunRecord, SnapshotRecord, StoreRecord,
-    TombstoneRecord, VerifiedRecord,
+    AcceptRecord, CheckpointRecord, ClaimRecord, DamageRecord, DecisionRecord, MarkRecord, PinRecord,
+    RunRecord, SnapshotRecord, StoreRecord, TombstoneRecord, VerifiedRecord,
 };
 use qbak::model::id::Digest;
 use qbak::model::key::Key;
@@ -79,6 +79,18 @@ pub fn checkpoint(data: &[u8]) -> bool {
     })
 }
 
+/// What a prune writes down: its claim, its mark, its decision.
+pub fn prune_record(data: &[u8]) -> bool {
+    let taken = [
+        as_kind::<ClaimRecord>(data, |c| {
+            assert_eq!(names::meaning(&names::mark(c.number, c.nonce)) == Meaning::Foreign, c.number == 0);
+        }),
+        as_kind::<MarkRecord>(data, |_| {}),
+        as_kind::<DecisionRecord>(data, |_| {}),
+    ];
+    taken.contains(&true)
+}
+
 /// A file's name within a store: what it means leads back to the name, so that no two names mean one file.
 pub fn store_name(data: &[u8]) -> bool {
     let Ok(name) = std::str::from_utf8(data) else { return false };
@@ -89,6 +101,9 @@ pub fn store_name(data: &[u8]) -> bool {
         Meaning::Checkpoint(n, number) => names::checkpoint(n, number),
         Meaning::Pack(group, id) => names::pack(group, id),
         Meaning::Index(group, id) => names::index(group, id),
+        Meaning::Claim(number) => names::claim(number),
+        Meaning::Mark(number, nonce) => names::mark(number, nonce),
+        Meaning::Decision(number) => names::decision(number),
         // Names that only say that a file is one of ours.
         _ => name.to_owned(),
     };

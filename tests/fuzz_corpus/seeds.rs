@@ -10,14 +10,14 @@ use qbak::format::manifest::Reference;
 use qbak::format::pack::{self, BlobKind, Builder, Finished, Prepared};
 use qbak::format::record::{self, Record};
 use qbak::format::records::{
-    AcceptRecord, Begun, CheckpointRecord, DamageRecord, PinRecord, RunKind, RunRecord, SourceRecord,
-    StoreRecord, TombstoneRecord, VerifiedRecord,
+    AcceptRecord, Begun, CheckpointRecord, ClaimRecord, DamageRecord, DecisionRecord, MarkRecord,
+    MarkedGroup, PinRecord, RunKind, RunRecord, SourceRecord, StoreRecord, TombstoneRecord, VerifiedRecord,
 };
 use qbak::format::seal::Sealer;
 use qbak::format::{entry, keyfile};
 use qbak::model::content::{content_id, hash};
 use qbak::model::entry::{Attributes, Entry, Kind, State};
-use qbak::model::id::{BlobId, Digest, IndexId, PackId, StoreId};
+use qbak::model::id::{BlobId, Digest, IndexId, MarkNonce, PackId, StoreId};
 use qbak::model::key::Key;
 use qbak::model::name::RunName;
 use qbak::model::time::Timestamp;
@@ -247,6 +247,21 @@ fn records() -> Vec<Seed> {
     let pack = PackId([9; 32]);
     let damage =
         DamageRecord { pack, group, found: when, whole: false, blobs, what: "its bytes are wrong".into() };
+    let nonce = MarkNonce([0xab; 8]);
+    let claim =
+        ClaimRecord { number: 7, nonce, snapshots: vec![name, name.next()], when, host: "h".into(), pid: 7 };
+    let mark = MarkRecord {
+        number: 7,
+        nonce,
+        groups: vec![MarkedGroup { group, packs: vec![pack; 2], indexes: vec![IndexId([3; 32])] }],
+    };
+    let decision = DecisionRecord {
+        number: 7,
+        keep: vec![pack],
+        keep_all: false,
+        reason: "a run is at work".into(),
+        nonce,
+    };
     let store = StoreRecord {
         id: StoreId([1; 16]),
         created: when,
@@ -262,6 +277,9 @@ fn records() -> Vec<Seed> {
         seed("record", "accept", &AcceptRecord { snapshot: name, when }),
         seed("record", "pin", &PinRecord { snapshot: name, when }),
         seed("record", "verified", &VerifiedRecord { when, packs: vec![pack; 3] }),
+        seed("prune_record", "claim", &claim),
+        seed("prune_record", "mark", &mark),
+        seed("prune_record", "decision", &decision),
         seed("checkpoint", "whole", &checkpoint),
         seed("checkpoint", "empty", &CheckpointRecord::default()),
     ]
@@ -395,6 +413,9 @@ const TEXTS: &[(&str, &[&str])] = &[
             "runs/2026-11-22T14-29-41Z.12.json",
             "pins/2026-11-22T14-29-41Z.json",
             "lock",
+            "marks/00000001.json",
+            "marks/00000007.0123456789abcdef.json",
+            "marks/123456789.decision.json",
         ],
     ),
     (
