@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
 mod run;
+mod testing;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
