@@ -130,7 +130,7 @@ fn ago(text: &str) -> Option<When> {
     }
     match unit {
         "day" | "days" => Some(When::DaysAgo(n)),
-        "week" | "weeks" => Some(When::DaysAgo(n.checked_mul(7)?)),
+        "week" | "weeks" => n.checked_mul(7).filter(|days| *days <= MOST).map(When::DaysAgo),
         "month" | "months" => Some(When::MonthsAgo(n)),
         "hour" | "hours" => Some(When::HoursAgo(n)),
         _ => None,
@@ -259,6 +259,7 @@ mod tests {
             "latest~-1",
             "latest~+1",
             "latest~1000000",
+            "142858 weeks ago",
             "latest~~1",
             "2026-11",
             "2026-13-01",

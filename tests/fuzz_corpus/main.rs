@@ -21,7 +21,7 @@ use mutate::Mutator;
 use targets::{ALL, Target};
 
 /// So many mutations of a target's seeds are tried in every run of the tests.
-const MUTATIONS: u64 = 1000;
+const MUTATIONS: u64 = 600;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

@@ -248,8 +248,16 @@ fn records() -> Vec<Seed> {
     let damage =
         DamageRecord { pack, group, found: when, whole: false, blobs, what: "its bytes are wrong".into() };
     let nonce = MarkNonce([0xab; 8]);
-    let claim =
-        ClaimRecord { number: 7, nonce, snapshots: vec![name, name.next()], when, host: "h".into(), pid: 7 };
+    let snapshots = vec![name, name.next()];
+    let claim = ClaimRecord {
+        number: 7,
+        nonce,
+        snapshots,
+        highest: Some(name.next()),
+        when,
+        host: "h".into(),
+        pid: 7,
+    };
     let mark = MarkRecord {
         number: 7,
         nonce,
