@@ -8,7 +8,7 @@ use qbak::target::keymap::{KeyMap, Rules, TEMPORARY};
 use qbak::target::same_name::{SameNames, fold};
 
 /// No more keys at a time: what is asserted compares them with each other.
-const MOST: usize = 64;
+const MOST: usize = 24;
 
 /// One byte of rules, then keys with 0x1e between them.
 pub fn key_map(data: &[u8]) -> bool {

@@ -10,14 +10,14 @@ use qbak::format::manifest::Reference;
 use qbak::format::pack::{self, BlobKind, Builder, Finished, Prepared};
 use qbak::format::record::{self, Record};
 use qbak::format::records::{
-    AcceptRecord, Begun, CheckpointRecord, ClaimRecord, DamageRecord, DecisionRecord, MarkRecord,
-    MarkedGroup, PinRecord, RunKind, RunRecord, SourceRecord, StoreRecord, TombstoneRecord, VerifiedRecord,
+    AcceptRecord, Begun, CheckpointRecord, ClaimRecord, DamageRecord, DecisionRecord, MarkRecord, PinRecord,
+    RunKind, RunRecord, SourceRecord, StoreRecord, TombstoneRecord, VerifiedRecord,
 };
 use qbak::format::seal::Sealer;
 use qbak::format::{entry, keyfile};
 use qbak::model::content::{content_id, hash};
 use qbak::model::entry::{Attributes, Entry, Kind, State};
-use qbak::model::id::{BlobId, Digest, IndexId, MarkNonce, PackId, StoreId};
+use qbak::model::id::{BlobId, Digest, IndexId, PackId, StoreId};
 use qbak::model::key::Key;
 use qbak::model::name::RunName;
 use qbak::model::time::Timestamp;
@@ -247,29 +247,6 @@ fn records() -> Vec<Seed> {
     let pack = PackId([9; 32]);
     let damage =
         DamageRecord { pack, group, found: when, whole: false, blobs, what: "its bytes are wrong".into() };
-    let nonce = MarkNonce([0xab; 8]);
-    let snapshots = vec![name, name.next()];
-    let claim = ClaimRecord {
-        number: 7,
-        nonce,
-        snapshots,
-        highest: Some(name.next()),
-        when,
-        host: "h".into(),
-        pid: 7,
-    };
-    let mark = MarkRecord {
-        number: 7,
-        nonce,
-        groups: vec![MarkedGroup { group, packs: vec![pack; 2], indexes: vec![IndexId([3; 32])] }],
-    };
-    let decision = DecisionRecord {
-        number: 7,
-        keep: vec![pack],
-        keep_all: false,
-        reason: "a run is at work".into(),
-        nonce,
-    };
     let store = StoreRecord {
         id: StoreId([1; 16]),
         created: when,
@@ -285,9 +262,9 @@ fn records() -> Vec<Seed> {
         seed("record", "accept", &AcceptRecord { snapshot: name, when }),
         seed("record", "pin", &PinRecord { snapshot: name, when }),
         seed("record", "verified", &VerifiedRecord { when, packs: vec![pack; 3] }),
-        seed("prune_record", "claim", &claim),
-        seed("prune_record", "mark", &mark),
-        seed("prune_record", "decision", &decision),
+        seed("prune_record", "claim", &read::<ClaimRecord>(CLAIM)),
+        seed("prune_record", "mark", &read::<MarkRecord>(MARK)),
+        seed("prune_record", "decision", &read::<DecisionRecord>(DECISION)),
         seed("checkpoint", "whole", &checkpoint),
         seed("checkpoint", "empty", &CheckpointRecord::default()),
     ]
@@ -295,6 +272,19 @@ fn records() -> Vec<Seed> {
 
 fn seed<R: Record>(target: &'static str, name: &str, value: &R) -> Seed {
     (target, name.to_owned(), record::encode(value).unwrap())
+}
+
+/// What prunes write down, as text: another version may have had other fields.
+const CLAIM: &str = r#"{"number":7,"nonce":"abababababababab","snapshots":["2026-11-18T01-46-40Z","2026-11-19T01-46-40Z"],
+    "highest":"2026-11-19T01-46-40Z","when":"2026-11-22T00:00:00Z","host":"h","pid":7}"#;
+const MARK: &str = r#"{"number":7,"nonce":"abababababababab","snapshots":["2026-11-18T01-46-40Z"],"groups":[{"group":"2026-11-18T01-46-40Z",
+    "packs":["0909090909090909090909090909090909090909090909090909090909090909"],
+    "indexes":["0303030303030303030303030303030303030303030303030303030303030303"]}]}"#;
+const DECISION: &str = r#"{"number":7,"keep":["0909090909090909090909090909090909090909090909090909090909090909"],"keep_all":false,
+    "reason":"a run is at work","nonce":"abababababababab"}"#;
+
+fn read<R: Record>(text: &str) -> R {
+    serde_json::from_str(text).unwrap()
 }
 
 /// Texts as people, services and files have them.
