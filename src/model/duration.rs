@@ -105,6 +105,14 @@ impl FromStr for CalendarDuration {
             seen.push(unit);
             rest = next;
         }
+        // Each part fits by itself; what they come to must fit too, or it could not be written and read again.
+        let years = MOST_YEARS;
+        let long = u64::from(out.months) > 12 * years
+            || u64::from(out.days) > 366 * years
+            || out.seconds > 366 * years * 86_400;
+        if long {
+            return Err(bad("it is longer than 1000 years"));
+        }
         Ok(out)
     }
 }
@@ -147,9 +155,24 @@ mod tests {
         assert_eq!(d("1y6m2w3d12h").to_string(), "1y6m17d12h");
         assert_eq!(d("90min").to_string(), "1h30min");
         assert_eq!(d("0d").to_string(), "0min");
-        for bad in
-            ["", "y", "1", "1x", "1y2", "1d1d", "-1d", "1.5d", "1 d", "2000y", "99999999999999999999d", "1D"]
-        {
+        for bad in [
+            "",
+            "y",
+            "1",
+            "1x",
+            "1y2",
+            "1d1d",
+            "-1d",
+            "1.5d",
+            "1 d",
+            "2000y",
+            "99999999999999999999d",
+            "1D",
+            "1000y1m",
+            "53000w",
+            "9102w340967d",
+            "8784000h1min",
+        ] {
             assert!(bad.parse::<CalendarDuration>().is_err(), "{bad}");
         }
     }
