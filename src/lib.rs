@@ -10,9 +10,11 @@
 //! | 3 | [`op`] | one file a verb: the loops that do I/O |
 //! | 4 | [`render`] | text, tables, progress, JSON lines |
 //! | 5 | [`cli`] | arguments and configuration → one operation → its report |
+//! | - | [`control`] | switches for tests that must be seen to fail; nothing unless built with the feature `controls` |
 //! | - | [`emulator`] | a Kodo service on loopback, for the demo, rehearsals and tests |
 
 pub mod cli;
+pub mod control;
 pub mod emulator;
 pub mod format;
 pub mod kodo;

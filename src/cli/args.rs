@@ -46,7 +46,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(
     name = "qbak",
-    version,
+    version = crate::control::VERSION,
     disable_help_subcommand = true,
     max_term_width = 110,
     about = "Every week's state of a bucket or folder, back at will",

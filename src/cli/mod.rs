@@ -31,6 +31,7 @@ pub mod verify;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::control;
 use crate::model::clock::SystemClock;
 use crate::op::Cancel;
 use crate::render::output::Output;
@@ -48,6 +49,14 @@ pub fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     let out = Arc::new(open(context::options(&cli.global, env.as_ref())));
+    match control::warning() {
+        Ok(None) => {}
+        Ok(Some(text)) => out.aside(text),
+        Err(text) => {
+            out.aside(format_args!("error: {text}"));
+            return Exit::Usage.into();
+        }
+    }
     if let Err(few) = files::allow_enough() {
         return run::end(&out, Err(Problem::new(1, "system", few).into())).into();
     }

@@ -3,6 +3,7 @@
 use super::compress::{Codec, compress, decompress};
 use super::seal::{FrameKind, Place, Sealer, edges};
 use super::{FormatError, VERSION, take, u16_at, u32_at, u64_at};
+use crate::control::{Control, off};
 use crate::model::content::{BLOCK, Hashes, MAX_BLOCK_LIST};
 use crate::model::id::{BlobId, Digest, PackId};
 
@@ -327,7 +328,7 @@ impl Outline {
             return Err(FormatError::damaged("it does not begin and end as a pack does"));
         }
         let version = u16_at(header, 8)?;
-        if version > VERSION {
+        if version > VERSION && !off(Control::NoVersionCheck) {
             return Err(FormatError::Newer { found: version.into() });
         }
         if edges(header, &footer[..32]) != footer[32..] {
@@ -411,7 +412,7 @@ pub fn open_blob(
 ) -> Result<Vec<u8>, FormatError> {
     let place = Place { kind: FrameKind::Blob, nonce, offset: record.offset.into() };
     let plain = decompress(record.codec, sealer.open(place, frame)?, record.length as usize)?;
-    if Digest::of(&plain) == record.digest {
+    if Digest::of(&plain) == record.digest || off(Control::NoBlake3Check) {
         Ok(plain)
     } else {
         Err(FormatError::damaged(format!(

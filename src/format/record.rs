@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{FormatError, VERSION};
+use crate::control::{Control, off};
 use crate::model::id::Digest;
 
 /// No record is longer, but for checkpoints.
@@ -61,7 +62,7 @@ fn header(bytes: &[u8]) -> Result<(Header, &[u8]), FormatError> {
     };
     let header: Header = serde_json::from_slice(line)
         .map_err(|_| FormatError::damaged("its first line is not a record's header"))?;
-    if header.version > VERSION.into() {
+    if header.version > VERSION.into() && !off(Control::NoVersionCheck) {
         return Err(FormatError::Newer { found: header.version });
     }
     Ok((header, rest))
@@ -83,7 +84,7 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, FormatError> {
     if header.qbak != R::KIND {
         return Err(FormatError::damaged(format!("it is a {:?} record, not a {} one", header.qbak, R::KIND)));
     }
-    if Digest::of(body) != header.blake3 {
+    if Digest::of(body) != header.blake3 && !off(Control::NoRecordCheck) {
         return Err(FormatError::damaged("its bytes do not match its check sum"));
     }
     serde_json::from_slice(body)

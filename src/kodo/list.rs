@@ -7,6 +7,7 @@ use super::encode::query;
 use super::failure::Failure;
 use super::host::Service;
 use super::wire::{ListPage, MAX_PAGE, Object, WireError, parse_list_page};
+use crate::control::{Control, off};
 use crate::model::key::Key;
 
 /// Objects to ask for in one page: the most there can be.
@@ -114,6 +115,11 @@ impl Pager {
     /// Takes a page. Only an empty marker ends the listing: pages without objects are normal after many deletions.
     pub fn take(&mut self, page: ListPage) -> Result<Vec<Object>, ListFault> {
         self.page += 1;
+        if off(Control::NoListingCheck) {
+            self.ended = page.marker.is_empty();
+            self.marker = page.marker;
+            return Ok(page.items);
+        }
         if let Some(odd) = page.items.iter().find(|o| !o.key.starts_with(self.prefix.bytes())) {
             return Err(ListFault::Outside { page: self.page, key: Key::new(odd.key.clone()) });
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Datelike, NaiveDate, TimeZone};
 
+use crate::control::{Control, off};
 use crate::format::records::{Completeness, SnapshotRecord};
 use crate::model::duration::CalendarDuration;
 use crate::model::name::RunName;
@@ -133,7 +134,7 @@ pub fn decide<Z: TimeZone>(
         return Err(Unclear::Unknown(*name));
     }
     let mut all: Vec<&Snapshot> = snapshots.iter().collect();
-    all.sort_by_key(|s| (s.sequence, s.name));
+    all.sort_by_key(|s| (if off(Control::NoSequence) { 0 } else { s.sequence }, s.name));
     let mut reasons: BTreeMap<RunName, Vec<String>> = BTreeMap::new();
     let mut outcome = Outcome::default();
     let gone = named(&all, wish, &mut reasons, &mut outcome.refused);

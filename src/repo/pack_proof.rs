@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::group::Group;
 use super::names;
 use super::{RepoError, Repository};
+use crate::control::{Control, off};
 use crate::format::FormatError;
 use crate::format::pack::{self, BlobKind, FOOTER, HEADER, MAX_PACK, Outline, Record};
 use crate::format::seal::Sealer;
@@ -68,7 +69,7 @@ pub async fn prove(repo: &Repository, group: &Group, id: PackId) -> Result<PackP
         Err(_) => Vec::new(),
     };
     let count = table.as_ref().map_or(0, Vec::len);
-    let named = named.await?;
+    let named = named.await? || off(Control::NoNameCheck);
     if named && bad.is_empty() && table.is_ok() {
         return Ok(PackProof { blobs: count as u64, bytes: size, fault: None });
     }

@@ -16,6 +16,7 @@ use super::pack_queue::PackQueue;
 use super::repository::random;
 use super::run;
 use super::{RepoError, Repository};
+use crate::control::{Control, Point, off, point};
 use crate::format::index::{Encoder, IndexRecord, PackEntry};
 use crate::format::pack::{BlobKind, Builder, Prepared, Record, TARGET};
 use crate::format::record;
@@ -232,6 +233,7 @@ impl Writer {
             state.checkpoint
         };
         self.repo.create(&names::checkpoint(self.run.name, number), record).await?;
+        point(Point::CheckpointWritten);
         Ok(())
     }
 
@@ -289,6 +291,7 @@ impl Writer {
         .map_err(|e: std::io::Error| RepoError::Spool(e.to_string()))?;
         let size = bytes.len() as u64;
         repo.store().create(&names::index(self.run.group, id), bytes).await?;
+        point(Point::IndexWritten);
         let file = IndexFile::open(&repo, self.run.group, id, size).await?;
         self.group.add_file(Arc::new(file));
         Ok(size)
@@ -324,9 +327,12 @@ impl Writer {
     /// # Errors
     /// The store failed.
     pub async fn seal(&self) -> Result<Vec<IndexId>, RepoError> {
-        self.settle(self.close_open()?).await?;
-        self.write_index().await?;
-        self.join_indexes().await?;
+        if !off(Control::NoOrder) {
+            self.settle(self.close_open()?).await?;
+            self.write_index().await?;
+            self.join_indexes().await?;
+        }
+        point(Point::RunSealed);
         // A prune may have replaced some since they were opened, and those of a group that was to go whole go with it: all
         // that they name is condemned.
         let folder = format!("{}/index", names::group(self.run.group));
@@ -378,6 +384,11 @@ impl Writer {
         let name = names::snapshot(self.run.name);
         let bytes = Bytes::from(record::encode(snapshot).map_err(|e| RepoError::file(&name, e))?);
         let created = self.repo.store().create(&name, bytes.clone()).await;
+        point(Point::SnapshotCreated);
+        if off(Control::NoOrder) {
+            self.settle(self.close_open()?).await?;
+            self.write_index().await?;
+        }
         // A reply can be lost, and a refusal be the answer to a retry of our own: what stands there decides.
         let stands = match (self.repo.store().get(&name, record::MAX_RECORD as u64).await, created) {
             (Ok(stands), Err(e)) if stands != bytes && e.kind != StoreErrorKind::AlreadyExists => {

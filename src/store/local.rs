@@ -10,6 +10,7 @@ use object_store::local::LocalFileSystem;
 
 use super::reserve::Room;
 use super::{Store, StoreError, StoreErrorKind};
+use crate::control::{Control, off};
 
 fn io_error(name: &Path, e: &io::Error) -> StoreError {
     let kind = match e.kind() {
@@ -45,7 +46,7 @@ pub(super) fn open(folder: &Path) -> Result<Store, StoreError> {
             message: e.to_string(),
         })?
         // Without this an acknowledged write can be gone after a power cut.
-        .with_fsync(true);
+        .with_fsync(!off(Control::NoFsync) && !off(Control::NoDirFsync));
     let url = root.display().to_string();
     Ok(Store::over(Arc::new(inner), Some(root), url))
 }
@@ -90,4 +91,41 @@ pub(super) fn room(root: &Path) -> Option<Room> {
     // Where files are not counted, all of it is 0.
     let files = (stat.f_files > 0).then_some((stat.f_favail, stat.f_files));
     Some(Room { bytes: stat.f_bavail.saturating_mul(stat.f_frsize), files })
+}
+
+/// `Store::create` with one of its two flushes left out, for the tests that must notice.
+#[cfg(feature = "controls")]
+pub(super) async fn create_badly(root: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    use crate::control::{Point, point};
+    use std::io::Write as _;
+    let path = root.join(name);
+    let temporary = path.with_added_extension("bad");
+    let write = || -> io::Result<()> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        if !off(Control::NoFsync) {
+            file.sync_all()?;
+        }
+        std::fs::hard_link(&temporary, &path)?;
+        if !off(Control::NoDirFsync) {
+            let above = path.ancestors().skip(1).take_while(|a| a.starts_with(root));
+            above.map(File::open).try_for_each(|folder| folder?.sync_all())?;
+        }
+        std::fs::remove_file(&temporary)
+    };
+    let result = write();
+    if result.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result.map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => {
+            StoreError { kind: StoreErrorKind::AlreadyExists, ..io_error(&path, &e) }
+        }
+        _ => io_error(&path, &e),
+    })?;
+    point(Point::StoreCreated);
+    Ok(())
 }

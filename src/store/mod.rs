@@ -15,6 +15,9 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+#[cfg(feature = "controls")]
+use crate::control::{Control, off};
+use crate::control::{Point, point};
 use crate::model::time::Timestamp;
 
 /// What a failed store operation means.
@@ -108,10 +111,20 @@ impl Store {
     /// `AlreadyExists`, or the write failed; then nothing stands under the name, or all of it.
     pub async fn create(&self, name: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let payload = PutPayload::from_bytes(bytes.into());
+        let bytes = bytes.into();
+        point(Point::StoreCreate);
+        #[cfg(feature = "controls")]
+        if let Some(root) = &self.root
+            && (off(Control::NoFsync) || off(Control::NoDirFsync))
+        {
+            return local::create_badly(root, name, &bytes).await;
+        }
+        let payload = PutPayload::from_bytes(bytes);
         let need = payload.content_length() as u64;
         let put = self.inner.put_opts(&path(name)?, payload, options).await;
-        put.map(drop).map_err(|e| self.unwritten(name, need, &e))
+        put.map_err(|e| self.unwritten(name, need, &e))?;
+        point(Point::StoreCreated);
+        Ok(())
     }
 
     /// Writes a new file from a local one, in pieces, so that its size does not matter to memory. The name must be one that
@@ -152,7 +165,9 @@ impl Store {
         let payload = PutPayload::from_bytes(bytes.into());
         let need = payload.content_length() as u64;
         let put = self.inner.put(&path(name)?, payload).await;
-        put.map(drop).map_err(|e| self.unwritten(name, need, &e))
+        put.map_err(|e| self.unwritten(name, need, &e))?;
+        point(Point::StoreReplaced);
+        Ok(())
     }
 
     /// A whole file of at most `limit` bytes.
@@ -255,7 +270,7 @@ impl Store {
     pub async fn delete(&self, names: &[String]) -> Result<(), StoreError> {
         for name in names {
             match self.inner.delete(&path(name)?).await.map_err(|e| error(name, &e)) {
-                Ok(()) => {}
+                Ok(()) => point(Point::StoreDeleted),
                 Err(e) if e.kind == StoreErrorKind::NotFound => {}
                 Err(e) => return Err(e),
             }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::same_name::fold;
+use crate::control::{Control, off};
 use crate::format::keyfile::{self, is_path};
 use crate::model::entry::Kind;
 use crate::model::key::Key;
@@ -117,6 +118,9 @@ impl<'a> KeyMap<'a> {
 
     /// Whether a key is a path that can be used as it is.
     fn is_ordinary(&self, key: &[u8]) -> bool {
+        if off(Control::NoKeyEscape) {
+            return true;
+        }
         if !is_path(key) || (self.rules.utf8_only && std::str::from_utf8(key).is_err()) {
             return false;
         }

@@ -122,6 +122,7 @@ impl Bucket {
             .env("TMPDIR", std::env::temp_dir())
             .env("QINIU_ACCESS_KEY", ACCESS)
             .env("QINIU_SECRET_KEY", SECRET)
+            .envs(super::controls())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

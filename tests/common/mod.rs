@@ -43,6 +43,12 @@ pub fn cases(few: u32) -> proptest::test_runner::Config {
     }
 }
 
+/// What breaks the binary on purpose (see `tests/controls.sh`): passed on where nothing else of the environment is.
+#[expect(clippy::disallowed_methods, reason = "the processes that a test starts are broken as it is itself")]
+pub fn controls() -> Option<(&'static str, std::ffi::OsString)> {
+    std::env::var_os("QBAK_CONTROL").map(|control| ("QBAK_CONTROL", control))
+}
+
 /// Keeps every event.
 #[derive(Default)]
 pub struct Recorder(pub Mutex<Vec<Event>>);

@@ -67,7 +67,7 @@ fn help_and_version_are_results() {
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.contains("Exit codes:") && stdout.contains("qbak init --store"), "{stdout}");
     let (code, stdout, _) = run_words("--version");
-    assert_eq!((code, stdout), (0, format!("qbak {}\n", env!("CARGO_PKG_VERSION"))));
+    assert_eq!((code, stdout), (0, format!("qbak {}\n", crate::control::VERSION)));
     assert_eq!(run_words("snapshot -h").0, 0);
 }
 

@@ -10,6 +10,7 @@ use futures::stream::FuturesOrdered;
 use md5::{Digest as _, Md5};
 use tokio::sync::Semaphore;
 
+use crate::control::{Control, off};
 use crate::format::pack::BlobKind;
 use crate::format::records::Begun;
 use crate::kodo::etag::PartsHasher;
@@ -440,6 +441,9 @@ impl Check {
     }
 
     fn accepts(self, listed: &Listed, content: ContentId) -> bool {
+        if off(Control::NoEtagCheck) {
+            return true;
+        }
         match (self, &listed.hash) {
             (Self::Id, Some(ListedHash::Etag(id))) => *id == content,
             (Self::Parts(hasher), Some(ListedHash::Parts(text))) => {

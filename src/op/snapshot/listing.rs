@@ -8,6 +8,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::control::{Control, off};
 use crate::format::entry;
 use crate::model::entry::Entry;
 use crate::model::event::{Event, Observer};
@@ -59,6 +60,9 @@ impl Listing {
             let mut stream = source.list();
             while let Some(page) = stream.next().await {
                 let failed = page.is_err();
+                if failed && off(Control::NoListingEnd) {
+                    break;
+                }
                 if sender.send(page.map(Some).map_err(OpError::from)).await.is_err() || failed {
                     return;
                 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 
 use super::{Context, memory, unwritten};
+use crate::control::{Control, off};
 use crate::format::records::{DamageRecord, SnapshotRecord};
 use crate::model::event::Event;
 use crate::model::id::PackId;
@@ -153,7 +154,7 @@ async fn note(
             && (d.whole || !fault.whole)
             && (d.whole || record.blobs.iter().all(|b| d.blobs.contains(b)))
     };
-    if before.filter(known).is_none() {
+    if before.filter(known).is_none() && !off(Control::NoDamageRecord) {
         unwritten(ctx, "damage", ctx.repo.note(&names::damaged(id), &record).await);
         read.fresh.insert(id, fault);
     }

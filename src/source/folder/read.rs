@@ -12,6 +12,7 @@ use super::open::{in_parent, open_path};
 use super::stamp::{Stamp, file_type, listed};
 use super::walk::reason;
 use super::{Inner, other};
+use crate::control::{Control, off};
 use crate::model::content::BLOCK;
 use crate::model::entry::Kind;
 use crate::model::key::Key;
@@ -62,11 +63,12 @@ impl Inner {
         let file = open_path(self.root.as_fd(), &path, flags).map_err(failed)?;
         let stat = rustix::fs::fstat(&file).map_err(failed)?;
         let before = Stamp::of(&stat);
-        if file_type(&stat) != FileType::RegularFile || !before.is(object) {
+        let trusting = off(Control::NoChangeCheck);
+        if file_type(&stat) != FileType::RegularFile || !(before.is(object) || trusting) {
             return Err(ReadError::Changed);
         }
         let bytes = pread(file.as_fd(), range.start, length).map_err(failed)?.ok_or(ReadError::Changed)?;
-        if Stamp::of(&rustix::fs::fstat(&file).map_err(failed)?) != before {
+        if Stamp::of(&rustix::fs::fstat(&file).map_err(failed)?) != before && !trusting {
             return Err(ReadError::Changed);
         }
         if object.hash.is_none() && object.size > BLOCK as u64 {

@@ -12,6 +12,8 @@ use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
 use super::{Policy, at, cut, in_the_way};
+#[cfg(feature = "controls")]
+use crate::control::{Control, off};
 
 /// How many folders are held open at most.
 const OPEN: usize = 64;
@@ -124,12 +126,23 @@ impl Handles {
     }
 }
 
+/// Opens one folder below another, never through a link.
+fn open(here: &Dir, name: &[u8]) -> io::Result<Dir> {
+    #[cfg(feature = "controls")]
+    if off(Control::NoConfinement) {
+        use rustix::fs::OFlags;
+        let fd = rustix::fs::openat(here, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        return Ok(Dir::from_std_file(fd.into()));
+    }
+    here.open_dir_nofollow(OsStr::from_bytes(name))
+}
+
 /// Opens one folder below another; makes it, where that is wished and it is not there.
 fn step(here: &Dir, name: &[u8], make: Option<(Mode, &Policy)>) -> io::Result<(Dir, bool)> {
     let mut made = false;
     // Others may be making or removing it at the same time.
     for _ in 0..16 {
-        match here.open_dir_nofollow(OsStr::from_bytes(name)) {
+        match open(here, name) {
             Ok(dir) => return Ok((dir, made)),
             Err(e) => {
                 let Some((mode, policy)) = make else { return Err(e) };

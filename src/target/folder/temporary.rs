@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{Inner, Meta, at, cut, in_the_way, raw_mode, times};
+use crate::control::{Control, Point, off, point};
 
 /// A name that goes with the value, unless it was renamed.
 #[derive(Debug)]
@@ -38,9 +39,13 @@ impl Name {
     ) -> io::Result<(Self, T)> {
         for _ in 0..16 {
             let (dir, _) = inner.handles.parent(path, &inner.policy)?;
-            let name = inner.temporary_name();
+            let (mut name, mut renamed) = (inner.temporary_name(), false);
+            if off(Control::NoTempName) {
+                (name, renamed) = (String::from_utf8_lossy(cut(path).1).into_owned(), true);
+                let _ = rustix::fs::unlinkat(&*dir, &*name, AtFlags::empty());
+            }
             match f(&dir, &name) {
-                Ok(made) => return Ok((Self { inner: Arc::clone(inner), dir, name, renamed: false }, made)),
+                Ok(made) => return Ok((Self { inner: Arc::clone(inner), dir, name, renamed }, made)),
                 Err(Errno::EXIST) => {}
                 // The handle is of a folder that was removed: open it anew.
                 Err(Errno::NOENT) => inner.handles.forget(cut(path).0),
@@ -52,7 +57,11 @@ impl Name {
 
     /// Gives what was made its final name.
     pub(super) fn publish(mut self, path: &[u8]) -> io::Result<()> {
+        point(Point::FileFilled);
         let name = cut(path).1;
+        if self.renamed {
+            return Ok(());
+        }
         if !self.inner.policy.overwrite {
             rename_new(&self.dir, &self.name, name)?;
         } else if let Err(e) = rustix::fs::renameat(&*self.dir, &*self.name, &*self.dir, name) {
@@ -62,6 +71,7 @@ impl Name {
             self.inner.make_way(&self.dir, name, path)?;
             rustix::fs::renameat(&*self.dir, &*self.name, &*self.dir, name)?;
         }
+        point(Point::FileNamed);
         self.renamed = true;
         Ok(())
     }

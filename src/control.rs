@@ -1,0 +1,256 @@
+//! Floor 0: switches that break qbak on purpose, and named points where a process can be made to die, so that tests can be
+//! seen to fail. Only a build with the feature `controls` has them; in any other build all of this is nothing, and costs nothing.
+//!
+//! | variable | what it does |
+//! |---|---|
+//! | `QBAK_CONTROL=no-fsync` | leaves out one mechanism, by its name in [`Control`] |
+//! | `QBAK_KILL=pack.written:3` | SIGKILL to itself when it comes to that [`Point`] for the third time |
+//! | `QBAK_STOP=pack.written:3` | the same with SIGSTOP |
+//! | `QBAK_SPOIL=pack.closed:1` | one bit of what is in memory there flips, as in bad memory |
+//! | `QBAK_POINTS=FILE` | a line for every point that is passed |
+//!
+//! A build with the feature says so in `--version` and whenever it starts: it is for no backup.
+
+/// Makes a list of names: the enumeration, all of it, and each one's text.
+macro_rules! names {
+    ($(#[$doc:meta])* $kind:ident { $($(#[$what:meta])* $name:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $kind { $($(#[$what])* $name,)* }
+
+        impl $kind {
+            /// All there are.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The name in the environment and in tables.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The one of that name.
+            pub fn named(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.text() == text)
+            }
+        }
+    };
+}
+
+names! {
+    /// A mechanism that can be left out, to see which test notices. `tests/controls.txt` says which promise it serves and
+    /// which test it is that must fail.
+    Control {
+        /// Files are not flushed before they get their name.
+        NoFsync = "no-fsync",
+        /// Folders are not flushed after a file got its name.
+        NoDirFsync = "no-dir-fsync",
+        /// The snapshot file comes before the packs and index files that it needs.
+        NoOrder = "no-order",
+        /// A pack is written without having been decoded again.
+        NoPackProof = "no-pack-proof",
+        /// Blobs are read without comparing their BLAKE3.
+        NoBlake3Check = "no-blake3-check",
+        /// A restored file is written under its final name at once.
+        NoTempName = "no-temp-name",
+        /// Downloads are not compared with the hash that was listed.
+        NoEtagCheck = "no-etag-check",
+        /// The rest of a block is taken though it is of another version than its beginning.
+        NoVersionPin = "no-version-pin",
+        /// A file that changed while it was read is taken for the one that was listed.
+        NoChangeCheck = "no-change-check",
+        /// A listing that breaks off counts as complete.
+        NoListingEnd = "no-listing-end",
+        /// Markers and prefixes of listing pages are not looked at.
+        NoListingCheck = "no-listing-check",
+        /// A run goes on however many downloads fail.
+        NoGuard = "no-guard",
+        /// No snapshot is ever suspect.
+        NoBrake = "no-brake",
+        /// Keys are used as paths as they are.
+        NoKeyEscape = "no-key-escape",
+        /// A restore goes through links that stand in its target.
+        NoConfinement = "no-confinement",
+        /// A restore takes any path.
+        NoPathCheck = "no-path-check",
+        /// Damage that was found is not recorded.
+        NoDamageRecord = "no-damage-record",
+        /// A pack is not compared with its name.
+        NoNameCheck = "no-name-check",
+        /// Records are read without comparing their check sum.
+        NoRecordCheck = "no-record-check",
+        /// *Newest* goes by the clock.
+        NoSequence = "no-sequence",
+        /// Answers may be of any length.
+        NoBounds = "no-bounds",
+        /// What a frame decodes to may be of any length.
+        NoFrameBound = "no-frame-bound",
+        /// Redirects count as answers.
+        NoRedirectCheck = "no-redirect-check",
+        /// Newer formats are read as if they were ours.
+        NoVersionCheck = "no-version-check",
+        /// The store is not asked whether it kept what it acknowledged.
+        NoSizeCheck = "no-size-check",
+    }
+}
+
+names! {
+    /// A place that a run comes by. `tests/failpoints.rs` kills it at each of them, at every pass.
+    Point {
+        /// A file of the store is about to be created.
+        StoreCreate = "store.create",
+        /// It has been, and is durable.
+        StoreCreated = "store.created",
+        /// A record was replaced.
+        StoreReplaced = "store.replaced",
+        /// A file was deleted; its folder is not flushed yet.
+        StoreDeleted = "store.deleted",
+        /// A pack was closed in memory.
+        PackClosed = "pack.closed",
+        /// A pack is durable.
+        PackWritten = "pack.written",
+        /// A checkpoint is durable.
+        CheckpointWritten = "checkpoint.written",
+        /// An index file is durable.
+        IndexWritten = "index.written",
+        /// Everything that the snapshot needs is durable.
+        RunSealed = "run.sealed",
+        /// The snapshot file is there.
+        SnapshotCreated = "snapshot.created",
+        /// A restored file has its bytes, and not its name.
+        FileFilled = "file.filled",
+        /// A restored file has its name.
+        FileNamed = "file.named",
+    }
+}
+
+/// What `--version` says.
+#[cfg(not(feature = "controls"))]
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What `--version` says.
+#[cfg(feature = "controls")]
+pub const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (built with the feature controls: for tests only, not for backups)");
+
+#[cfg(not(feature = "controls"))]
+mod inactive {
+    use super::{Control, Point};
+
+    /// Whether a mechanism is left out: never.
+    #[inline(always)]
+    pub const fn off(_: Control) -> bool {
+        false
+    }
+
+    /// Passes a point: nothing happens.
+    #[inline(always)]
+    pub const fn point(_: Point) {}
+
+    /// Flips a bit: never.
+    #[inline(always)]
+    pub const fn spoil(_: Point, _: &mut [u8]) {}
+
+    /// What must be said at the start of a build that can be broken: this one cannot.
+    pub const fn warning() -> Result<Option<String>, String> {
+        Ok(None)
+    }
+}
+
+#[cfg(feature = "controls")]
+mod active {
+    use std::io::Write as _;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::{Control, Point};
+
+    /// What the environment asks for.
+    #[derive(Default)]
+    struct Wish {
+        off: Option<Control>,
+        kill: Option<(Point, u64)>,
+        stop: Option<(Point, u64)>,
+        spoil: Option<(Point, u64)>,
+        log: Option<std::path::PathBuf>,
+    }
+
+    static PASSES: [AtomicU64; Point::ALL.len()] = [const { AtomicU64::new(0) }; Point::ALL.len()];
+    static SPOILT: [AtomicU64; Point::ALL.len()] = [const { AtomicU64::new(0) }; Point::ALL.len()];
+
+    #[expect(clippy::disallowed_methods, reason = "tests reach it through processes that they start")]
+    fn var(name: &str) -> Option<String> {
+        Some(std::env::var_os(name)?.to_string_lossy().into_owned()).filter(|v| !v.is_empty())
+    }
+
+    fn read() -> Result<Wish, String> {
+        let place = |name: &str| -> Result<Option<(Point, u64)>, String> {
+            let Some(text) = var(name) else { return Ok(None) };
+            let parsed = text.rsplit_once(':').and_then(|(p, n)| Some((Point::named(p)?, n.parse().ok()?)));
+            parsed.map(Some).ok_or_else(|| format!("{name}={text} names no point and pass"))
+        };
+        let off = match var("QBAK_CONTROL") {
+            None => None,
+            Some(text) => {
+                Some(Control::named(&text).ok_or_else(|| format!("QBAK_CONTROL={text} names no mechanism"))?)
+            }
+        };
+        let (kill, stop, spoil) = (place("QBAK_KILL")?, place("QBAK_STOP")?, place("QBAK_SPOIL")?);
+        Ok(Wish { off, kill, stop, spoil, log: var("QBAK_POINTS").map(Into::into) })
+    }
+
+    fn wish() -> &'static Result<Wish, String> {
+        static WISH: OnceLock<Result<Wish, String>> = OnceLock::new();
+        WISH.get_or_init(read)
+    }
+
+    /// Whether a mechanism is left out.
+    pub fn off(control: Control) -> bool {
+        wish().as_ref().is_ok_and(|w| w.off == Some(control))
+    }
+
+    /// Passes a point: here the process may die or stop.
+    pub fn point(point: Point) {
+        let Ok(wish) = wish() else { return };
+        let pass = PASSES[point as usize].fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(log) = &wish.log
+            && let Ok(mut log) = std::fs::OpenOptions::new().append(true).create(true).open(log)
+        {
+            let _ = log.write_all(format!("{}\n", point.text()).as_bytes());
+        }
+        for (at, signal) in [(wish.kill, Signal::KILL), (wish.stop, Signal::STOP)] {
+            if at == Some((point, pass)) {
+                let _ = kill_process(getpid(), signal);
+            }
+        }
+    }
+
+    /// Flips a bit in the middle, if that is asked for here.
+    pub fn spoil(point: Point, bytes: &mut [u8]) {
+        let Ok(wish) = wish() else { return };
+        let pass = SPOILT[point as usize].fetch_add(1, Ordering::SeqCst) + 1;
+        let middle = bytes.len() / 2;
+        if wish.spoil == Some((point, pass))
+            && let Some(byte) = bytes.get_mut(middle)
+        {
+            *byte ^= 1;
+        }
+    }
+
+    /// What must be said at the start of a build that can be broken.
+    ///
+    /// # Errors
+    /// A variable asks for something that there is not: then a test would pass for the wrong reason.
+    pub fn warning() -> Result<Option<String>, String> {
+        let wish = wish().as_ref().map_err(Clone::clone)?;
+        let off =
+            wish.off.map_or_else(|| "nothing is left out".to_owned(), |c| format!("{} is set", c.text()));
+        Ok(Some(format!(
+            "warning: this qbak was built for tests (feature controls; {off}); it is not for backups"
+        )))
+    }
+}
+
+#[cfg(feature = "controls")]
+pub use active::{off, point, spoil, warning};
+#[cfg(not(feature = "controls"))]
+pub use inactive::{off, point, spoil, warning};
