@@ -11,6 +11,7 @@ use super::merge::{Found, Merge};
 use super::names;
 use super::repository::random;
 use super::{RepoError, Repository};
+use crate::control::{Point, point};
 use crate::format::index::{Encoder, IndexRecord, PackEntry, RECORD};
 use crate::model::id::{IndexId, PackId};
 use crate::model::name::RunName;
@@ -108,6 +109,7 @@ pub async fn write(
             size
         }
     };
+    point(Point::IndexWritten);
     // Believe what stands there, not the answer: whoever reads the new file no longer looks at the old ones.
     Ok(Arc::new(IndexFile::open(repo, group, id, size).await?))
 }

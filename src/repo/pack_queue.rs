@@ -123,7 +123,11 @@ async fn write(repo: &Repository, group: RunName, builder: Builder) -> Result<Pa
         pack.check(&sealer).map(|()| pack)
     })
     .await?
-    .map_err(|e| RepoError::file("a pack just made (is this machine's memory sound?)", e))?;
+    .map_err(|e| {
+        RepoError::System(format!(
+            "a pack that was just made does not read back ({e}), so it was not written; this machine's memory is not to be trusted: test it, then run this again"
+        ))
+    })?;
     let name = names::pack(group, pack.id);
     let entry = PackEntry { id: pack.id, size: pack.bytes.len() as u64, metadata: pack.metadata };
     repo.store().create(&name, Bytes::from(pack.bytes)).await?;

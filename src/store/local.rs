@@ -57,6 +57,9 @@ pub(super) async fn sync_parents(root: PathBuf, names: Vec<String>) -> Result<()
         let parents: BTreeSet<PathBuf> =
             names.iter().filter_map(|n| root.join(n).parent().map(Path::to_path_buf)).collect();
         for folder in parents {
+            if off(Control::NoDirFsync) {
+                continue;
+            }
             match File::open(&folder).and_then(|f| f.sync_all()) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}

@@ -14,6 +14,7 @@ pub mod forge;
 pub mod gate;
 pub mod history;
 pub mod quota;
+pub mod rig;
 pub mod tree;
 pub mod weeks;
 
