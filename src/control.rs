@@ -85,6 +85,22 @@ names! {
         NoFrameBound = "no-frame-bound",
         /// Redirects count as answers.
         NoRedirectCheck = "no-redirect-check",
+        /// A snapshot is written over a tombstone.
+        NoFence = "no-fence",
+        /// A run does not look for marks of open prunes.
+        NoHeedMarks = "no-heed-marks",
+        /// A run relies on what it read before it made its record.
+        NoRecordFirst = "no-record-first",
+        /// Before it decides, a prune does not look at snapshots again.
+        NoSecondLook = "no-second-look",
+        /// A prune follows its own decision, whatever was decided before.
+        NoDecision = "no-decision",
+        /// The mark goes before the packs.
+        NoMarkLast = "no-mark-last",
+        /// The packs go before the snapshots that need them.
+        NoSnapshotFilesFirst = "no-snapshot-files-first",
+        /// A prune goes on over snapshots that cannot be read.
+        NoFailClosed = "no-fail-closed",
         /// Newer formats are read as if they were ours.
         NoVersionCheck = "no-version-check",
         /// The store is not asked whether it kept what it acknowledged.
@@ -103,6 +119,20 @@ names! {
         StoreReplaced = "store.replaced",
         /// A file was deleted; its folder is not flushed yet.
         StoreDeleted = "store.deleted",
+        /// A run has read what it needs to know for its record.
+        RunSurveyed = "run.surveyed",
+        /// A run has made its record.
+        RunRecorded = "run.recorded",
+        /// A prune has read everything and knows what is to go.
+        PrunePlanned = "prune.planned",
+        /// A prune has its number.
+        PruneClaimed = "prune.claimed",
+        /// It has looked at the snapshots for the second time.
+        PruneLooked = "prune.looked",
+        /// It has decided.
+        PruneDecided = "prune.decided",
+        /// What was to go is gone, but for the mark.
+        PruneDeleted = "prune.deleted",
         /// A pack was closed in memory.
         PackClosed = "pack.closed",
         /// A pack is durable.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Positive controls: is each test worth something? Builds qbak once with the feature `controls`, in which mechanisms can be left
 # out by name, and runs for each line of tests/controls.txt the test that must notice: once as it is, and once broken. A test
-# that passes either way protects nothing, and fails this. First the tests that only such a build has (tests/failpoints.rs).
+# that passes either way protects nothing, and fails this. First the tests that only such a build has.
 #
 #     tests/controls.sh               all of it
 #     tests/controls.sh no-fsync …    only these controls
@@ -25,7 +25,9 @@ fi
 
 declare -A program
 targets=(--bin qbak)
-for b in $(for l in "${lines[@]}"; do read -r _ _ b _ <<<"$l"; echo "$b"; done | sort -u) failpoints; do
+own=(failpoints sleepers)
+[ $# = 0 ] || own=()
+for b in $({ printf '%s\n' "${own[@]}"; for l in "${lines[@]}"; do read -r _ _ b _ <<<"$l"; echo "$b"; done; } | sort -u); do
     if [ "$b" = lib ]; then targets+=(--lib); else targets+=(--test "$b"); fi
 done
 # Where each test's program lies is said by the build itself.
@@ -48,8 +50,10 @@ run() {
 
 bad=0
 if [ $# = 0 ]; then
-    echo "== killed at every point"
-    "${program[failpoints]}" || { echo "tests/failpoints.rs FAILED"; bad=1; }
+    for b in "${own[@]}"; do
+        echo "== tests/$b.rs"
+        "${program[$b]}" || { echo "tests/$b.rs FAILED"; bad=1; }
+    done
 fi
 
 declare -A healthy

@@ -161,3 +161,31 @@ fn a_prune_deletes_names_first_and_durably() {
     let Call::Gone(last) = &calls[*packs.last().unwrap()] else { unreachable!() };
     assert!(flushed(&calls, parent(last), *packs.last().unwrap()..calls.len()), "so are the packs");
 }
+
+/// A run that was killed may have given a pack its name, and not have flushed the folder in which the name stands.
+#[test]
+fn what_a_killed_run_left_is_flushed_before_anything_relies_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let (store, source) = (root.join("store"), root.join("data"));
+    write(&source, "a", noise(1, 300_000));
+    init(&store, &source);
+    if trace(&store, &source, &["snapshot"]).is_none() {
+        return;
+    }
+    write(&source, "b", noise(2, 300_000));
+    let Some(first) = trace(&store, &source, &["snapshot"]) else { return };
+    // Only its packs are left, as if it had been killed before its index.
+    for part in ["/snapshots/", ".idx"] {
+        let Call::Named { to, .. } = &first[named(&first, part)[0]] else { unreachable!() };
+        std::fs::remove_file(to).unwrap();
+    }
+    let Some(calls) = trace(&store, &source, &["snapshot"]) else { return };
+    let commit = named(&calls, "/snapshots/")[0];
+    let packs = named(&first, ".pack");
+    assert!(packs.len() >= 2 && !named(&calls, ".idx").is_empty());
+    for n in packs {
+        let Call::Named { to, .. } = &first[n] else { unreachable!() };
+        assert!(flushed(&calls, parent(to), 0..commit), "the folder of {to}, which nobody had flushed");
+    }
+}

@@ -258,7 +258,11 @@ impl Writer {
                 Some(IndexRecord { record: *record, pack: *position.get(number)? })
             })
             .collect();
+        let known = entries.len();
         self.adopt_loose(&mut entries, &mut records);
+        // The run that wrote them may have been killed before their folder was flushed.
+        let loose = entries.iter().skip(known).map(|p| names::pack(self.run.group, p.id));
+        self.repo.store().flush(loose.collect()).await?;
         if entries.is_empty() {
             return Ok(());
         }
@@ -383,11 +387,22 @@ impl Writer {
     pub async fn commit(&self, snapshot: &SnapshotRecord) -> Result<(), RepoError> {
         let name = names::snapshot(self.run.name);
         let bytes = Bytes::from(record::encode(snapshot).map_err(|e| RepoError::file(&name, e))?);
-        let created = self.repo.store().create(&name, bytes.clone()).await;
+        let created = match off(Control::NoFence) {
+            true => self.repo.store().replace(&name, bytes.clone()).await,
+            false => self.repo.store().create(&name, bytes.clone()).await,
+        };
         point(Point::SnapshotCreated);
         if off(Control::NoOrder) {
             self.settle(self.close_open()?).await?;
             self.write_index().await?;
+        }
+        // A folder does not lose replies: where it failed, the file may be there and yet not outlive a power cut. That a
+        // second flush succeeds would prove nothing.
+        if let Err(e) = &created
+            && self.repo.store().root().is_some()
+            && e.kind != StoreErrorKind::AlreadyExists
+        {
+            return Err(e.clone().into());
         }
         // A reply can be lost, and a refusal be the answer to a retry of our own: what stands there decides.
         let stands = match (self.repo.store().get(&name, record::MAX_RECORD as u64).await, created) {

@@ -282,6 +282,17 @@ impl Store {
         }
     }
 
+    /// Makes the names of these files durable: for files that another process has written, and may not have flushed the folder of.
+    ///
+    /// # Errors
+    /// A folder could not be flushed.
+    pub async fn flush(&self, names: Vec<String>) -> Result<(), StoreError> {
+        match &self.root {
+            Some(root) if !names.is_empty() => local::sync_parents(root.clone(), names).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Removes an empty folder of a local store and its empty subfolders; only tidiness, so failures do not matter.
     pub async fn tidy(&self, folder: &str) {
         if let Some(root) = &self.root {

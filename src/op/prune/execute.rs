@@ -8,6 +8,7 @@ use super::report::InTheWay;
 use super::survey::{Ask, survey};
 use super::sweep::{self, Standing};
 use super::{Context, GroupPlan, Planned, Report, seconds};
+use crate::control::{Control, Point, off, point};
 use crate::format::records::MarkedGroup;
 use crate::model::event::Event;
 use crate::model::name::RunName;
@@ -80,6 +81,7 @@ impl Planned {
         let Self { options, groups, live, mut plans, remove, stay, chain, began, in_the_way, .. } = self;
         let mut maintainer = Maintainer::new(&ctx.repo, groups, options.spool.clone());
         chain.tidy(&ctx.repo).await?;
+        point(Point::PrunePlanned);
         let copied = copy::copy(ctx, &mut maintainer, &mut plans, &live).await;
         let Copied { mut copies, postponed, unread } = match copied {
             // Another prune has taken the packs away under it, those that were read or those just written.
@@ -96,6 +98,7 @@ impl Planned {
                 Claimed::Lost => return Err(lost(ctx).await?),
             };
             maintainer.space.written += written;
+            point(Point::PruneClaimed);
             let settled = sweep::decide(ctx, &options.host, &mut maintainer, &open, &self.listed).await?;
             let decision = ctx.repo.store().size(&names::decision(open.number)).await?;
             maintainer.space.written += decision.unwrap_or(0);
@@ -106,6 +109,10 @@ impl Planned {
             let kept = plans.iter().flat_map(|p| p.with(|f| !matches!(f, Fate::Keep(_))));
             done.pending += kept.filter(|(id, _)| !gone.contains(id)).map(|(_, p)| p.size).sum::<u64>();
             done.in_the_way = settled.in_the_way;
+            if off(Control::NoMarkLast) {
+                open.close(&ctx.repo).await?;
+            }
+            point(Point::PruneDecided);
             if done.in_the_way.is_empty() {
                 let deleted = delete(ctx, &mut maintainer, &settled.doomed, &plans, &mut copies).await;
                 match deleted {
@@ -114,6 +121,10 @@ impl Planned {
                     other => other?,
                 }
             }
+            if off(Control::NoSnapshotFilesFirst) {
+                maintainer.remove_snapshots(&remove).await?;
+            }
+            point(Point::PruneDeleted);
             maintainer.space.deleted += open.close(&ctx.repo).await?;
         } else if in_the_way.is_empty() {
             // A run at work reads index files: joining them can wait too.

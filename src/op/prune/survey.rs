@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::TimeZone;
 
 use super::{Context, GroupPlan, GroupReport, InTheWay, Options, PackPlan, Planned, Report, seconds};
+use crate::control::{Control, off};
 use crate::format::records::{RunKind, RunRecord, SnapshotRecord};
 use crate::model::event::Event;
 use crate::model::name::RunName;
@@ -55,7 +56,9 @@ pub(super) async fn survey<Z: TimeZone>(
     zone: &Z,
 ) -> Result<Planned, OpError> {
     let snapshots = ctx.repo.snapshots().await?;
-    if let Some((file, e)) = snapshots.unreadable.first() {
+    if let Some((file, e)) = snapshots.unreadable.first()
+        && !off(Control::NoFailClosed)
+    {
         return Err(OpError::Damage(format!(
             "{file} cannot be read ({e}), so it is not known what that snapshot needs; nothing was deleted. If it can go, delete that one file and prune again"
         )));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::report::InTheWay;
+use crate::control::{Control, Point, off, point};
 use crate::format::records::{MarkedGroup, RunRecord, SnapshotRecord};
 use crate::model::event::Event;
 use crate::model::id::PackId;
@@ -60,7 +61,9 @@ pub(super) async fn decide(
     open: &OpenPrune,
     planned: &BTreeSet<RunName>,
 ) -> Result<Settled, OpError> {
-    maintainer.remove_snapshots(open.snapshots()).await?;
+    if !off(Control::NoSnapshotFilesFirst) {
+        maintainer.remove_snapshots(open.snapshots()).await?;
+    }
     let mut in_the_way = Vec::new();
     let decision = match &open.decision {
         Decision::Open => undecided(ctx, host, open, planned, &mut in_the_way).await?,
@@ -100,7 +103,12 @@ async fn undecided(
     if let Some((file, e)) = now.unreadable.first() {
         return Ok(open.decide_to_keep(&ctx.repo, &format!("{file} cannot be read: {e}")).await?);
     }
-    match second_look(ctx, &mark.groups, &now, planned).await {
+    let looked = match off(Control::NoSecondLook) {
+        true => Ok(Vec::new()),
+        false => second_look(ctx, &mark.groups, &now, planned).await,
+    };
+    point(Point::PruneLooked);
+    match looked {
         Ok(keep) if keep.is_empty() => Ok(open.decide(&ctx.repo, keep, false, "").await?),
         Ok(keep) => {
             let reason = format!("{} packs are needed after all", keep.len());
@@ -228,6 +236,7 @@ pub(super) async fn finish(
         ctx.observer.event(Event::Note(format!("of prune {}: {reason}", open.number)));
     }
     delete(ctx, &mut maintainer, &settled.doomed, &BTreeMap::new(), &mut Copies::default()).await?;
+    point(Point::PruneDeleted);
     open.close(&ctx.repo).await?;
     Ok(())
 }

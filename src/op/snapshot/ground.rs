@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::Context;
 use super::options::Options;
+use crate::control::{Control, Point, off, point};
 use crate::format::records::{RunRecord, SnapshotRecord, SourceRecord};
 use crate::model::event::Event;
 use crate::model::name::RunName;
@@ -80,7 +81,12 @@ pub(super) async fn begin(
             // lease.
             ctx.source.check().await?;
         }
+        point(Point::RunSurveyed);
         let record = run::begin(&ctx.repo, intent, &used, began).await?;
+        point(Point::RunRecorded);
+        if off(Control::NoRecordFirst) {
+            return Ok((before, record));
+        }
         match survey(ctx, options, source, Some(record.name)).await {
             Ok(ground)
                 if !ground.name_is_used
