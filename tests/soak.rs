@@ -6,7 +6,12 @@
 //! QBAK_SOAK_MINUTES=10 cargo test --release --test soak -- --ignored --nocapture
 //! ```
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says what is wrong by failing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by failing"
+)]
 
 mod common;
 
@@ -136,7 +141,8 @@ fn states(data: &Path, n: u64) -> Tree {
 #[ignore = "runs for minutes; see the first lines"]
 fn everything_at_once() {
     let minutes: f64 = wish("QBAK_SOAK_MINUTES").and_then(|m| m.to_str()?.parse().ok()).unwrap_or(2.0);
-    let seed = wish("QBAK_SOAK_SEED").and_then(|s| s.to_str()?.parse().ok()).unwrap_or(std::process::id().into());
+    let seed =
+        wish("QBAK_SOAK_SEED").and_then(|s| s.to_str()?.parse().ok()).unwrap_or(std::process::id().into());
     println!("QBAK_SOAK_SEED={seed}");
     let folder = tempfile::tempdir().unwrap();
     let (store, data) = (folder.path().join("store"), folder.path().join("data"));
@@ -216,7 +222,11 @@ fn everything_at_once() {
         println!("{verb:10} {well:6} {failed:6} {killed:6}");
     }
     let verbs: BTreeSet<&str> = score.iter().filter(|(_, s)| s[0] > 0).map(|(v, _)| *v).collect();
-    assert_eq!(verbs, BTreeSet::from(["cat", "prune", "restore", "snapshot", "verify"]), "what ever went well");
+    assert_eq!(
+        verbs,
+        BTreeSet::from(["cat", "prune", "restore", "snapshot", "verify"]),
+        "what ever went well"
+    );
 }
 
 /// What was restored is of one state of the source, byte for byte; all of it, if it is `whole`.

@@ -58,7 +58,7 @@ const AMBIENT: &[(&str, &str, &[&str])] = &[
     ("Utc::now", "the wall clock", &[]),
     ("Local::now", "the wall clock", &[]),
     ("env::var", "the environment", &["src/cli/env.rs"]),
-    ("env::var_os", "the environment", &["src/cli/env.rs", "src/control.rs"]),
+    ("env::var_os", "the environment", &["src/cli/env.rs", "src/control/active.rs"]),
     ("env::vars", "the environment", &["src/cli/env.rs"]),
     ("env::vars_os", "the environment", &["src/cli/env.rs"]),
     ("env::current_dir", "the environment", &["src/cli/env.rs"]),
