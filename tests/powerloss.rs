@@ -132,7 +132,7 @@ async fn stopped(base: &Rig, image: &Disk, words: &[&str], calls: &str, n: usize
     let disk = image.copy(folder.path());
     let mut rig = on(base, &disk);
     let inject = format!("inject={calls}:signal=SIGKILL:when={n}");
-    let strace = ["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", &inject];
+    let strace = ["strace", "-f", "-o", "/dev/null", "-e", &inject];
     let output = rig.command(&strace, words).output().unwrap();
     let killed = output.status.signal() == Some(9);
     assert!(killed || output.status.success(), "{output:?}");
@@ -156,10 +156,10 @@ async fn the_power_goes_in_the_middle_of_a_run() {
     let prune = ["prune", "--keep", "1", "--yes"];
     let mut killed = 0;
     for calls in CALLS {
-        for n in [1, 2, 4] {
+        for n in [2, 4] {
             killed += usize::from(stopped(&base, &disk, &["snapshot"], calls, n, &known).await);
             killed += usize::from(stopped(&base, &disk, &prune, calls, n * 2 - 1, &newest).await);
         }
     }
-    assert!(killed >= 12, "only {killed} were stopped");
+    assert!(killed >= 9, "only {killed} were stopped");
 }
