@@ -29,8 +29,7 @@ fn traced(rig: &Rig, words: &[&str], calls: &str, inject: Option<&str>) -> (Outp
     let log = tempfile::NamedTempFile::new().unwrap();
     let (trace, log_name) = (format!("trace={calls}"), log.path().to_str().unwrap());
     // On one processor its threads share the calls in much the same way each time.
-    let mut before =
-        vec!["taskset", "-c", "0", "strace", "-f", "-y", "-o", log_name, "-e", &trace];
+    let mut before = vec!["taskset", "-c", "0", "strace", "-f", "-y", "-o", log_name, "-e", &trace];
     let inject = inject.map(|how| format!("inject={calls}:{how}"));
     if let Some(inject) = &inject {
         before.extend(["-e", inject.as_str()]);
