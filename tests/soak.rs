@@ -124,7 +124,7 @@ fn change(data: &Path, n: u64) {
         put(&format!("slot/{slot}"), &noise((n / (slot + 1)) % 5 + slot * 10, 20_000));
     }
     let comes = data.join("comes-and-goes");
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         put("comes-and-goes", &noise(99, 60_000));
     } else {
         let _ = std::fs::remove_file(comes);
@@ -141,7 +141,7 @@ fn states(data: &Path, n: u64) -> Tree {
 #[ignore = "runs for minutes; see the first lines"]
 fn everything_at_once() {
     let minutes: f64 = wish("QBAK_SOAK_MINUTES").and_then(|m| m.to_str()?.parse().ok()).unwrap_or(2.0);
-    let seed =
+    let seed: u64 =
         wish("QBAK_SOAK_SEED").and_then(|s| s.to_str()?.parse().ok()).unwrap_or(std::process::id().into());
     println!("QBAK_SOAK_SEED={seed}");
     let folder = tempfile::tempdir().unwrap();
