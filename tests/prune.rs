@@ -209,6 +209,8 @@ async fn what_cannot_be_read_stops_it_before_anything_goes() {
                 Err(e) => panic!("{name} {how}: {e}"),
                 Ok(_) => {
                     done += 1;
+                    // What a snapshot needs that is there and cannot be read, nobody knows.
+                    assert!(how == "gone" || !name.starts_with("snapshots/"), "{name} {how}: it went on");
                     // An index file that is gone is no loss; a snapshot that is gone was one that went anyway, or
                     // leaves the others as they are; rot in a pack's contents shows only when they are read.
                     let left = repo.snapshots().await.unwrap().finished;

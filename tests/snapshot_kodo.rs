@@ -223,6 +223,20 @@ async fn a_domain_that_alters_content_is_noticed_and_passed_by() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_byte_that_flips_on_the_way_is_noticed_though_nothing_else_shows_it() {
+    let bucket = Bucket::new().await;
+    for n in 0..5 {
+        bucket.put(&format!("{n}"), noise(n, 2000));
+    }
+    bucket.service.faults().add(downloads_at(Role::Domain).does(Action::FlipByte(700)));
+    let said = bucket.snapshot(&[]).await.exits(0);
+    assert_eq!(said.number("failed"), 0);
+    for (n, (_, bytes)) in (0..).zip(bucket.newest().await) {
+        assert_eq!(bytes, noise(n, 2000), "{n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_object_that_fails_is_named_and_tried_again_next_time() {
     let bucket = Bucket::new().await;
     for n in 0..30 {

@@ -100,7 +100,9 @@ async fn undecided(
         run::bar(&ctx.repo, name, &why, ctx.clock.now()).await?;
     }
     let now = ctx.repo.snapshots().await?;
-    if let Some((file, e)) = now.unreadable.first() {
+    if let Some((file, e)) = now.unreadable.first()
+        && !off(Control::NoFailClosed)
+    {
         return Ok(open.decide_to_keep(&ctx.repo, &format!("{file} cannot be read: {e}")).await?);
     }
     let looked = match off(Control::NoSecondLook) {
