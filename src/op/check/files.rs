@@ -32,6 +32,12 @@ pub(super) async fn check(repo: &Repository, findings: &mut Findings) -> Result<
         Ok(_) => findings.push(Finding::damage(names::STORE, "it is another store's")),
         Err(e) => judge::<StoreRecord>(findings, names::STORE, Err(e))?,
     }
+    match repo.read::<StoreRecord>(names::STORE_COPY).await {
+        Ok(copy) if copy == *repo.record() => {}
+        Ok(_) => findings.push(Finding::damage(names::STORE_COPY, "it is not the same as qbak.json")),
+        // A store need not have one: older stores have none.
+        Err(e) => judge::<StoreRecord>(findings, names::STORE_COPY, Err(e))?,
+    }
     let mut files = repo.store().list("");
     while let Some(file) = files.try_next().await? {
         let name = file.name.as_str();
