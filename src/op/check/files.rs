@@ -82,7 +82,8 @@ fn judge<T>(findings: &mut Findings, name: &str, read: Result<T, RepoError>) -> 
         {
             Ok(())
         }
-        Err(e) if e.is_damage() => {
+        // The store is open, so its own record cannot really be of a newer format either.
+        Err(e) if e.is_damage() || matches!(e, RepoError::File { .. }) => {
             findings.push(Finding::damage(name, reason(&e)));
             Ok(())
         }
