@@ -8,7 +8,7 @@ use super::survey::Name;
 use crate::model::id::IndexId;
 use crate::model::name::RunName;
 use crate::op::OpError;
-use crate::op::check::{Finding, Severity};
+use crate::op::check::Finding;
 use crate::repo::blobs::Groups;
 use crate::repo::healer::Healer;
 use crate::repo::names::{self, Meaning};
@@ -19,7 +19,8 @@ pub(super) type Bad = BTreeMap<RunName, BTreeSet<IndexId>>;
 /// The index files that a check found damaged or missing.
 pub(super) fn damaged(findings: &[Finding]) -> Bad {
     let mut bad = Bad::new();
-    for finding in findings.iter().filter(|f| f.severity == Severity::Damage) {
+    // One that is gone is no damage, but the next run has to look everything up because of it.
+    for finding in findings {
         if let Some(Meaning::Index(group, id)) = finding.file.as_deref().map(names::meaning) {
             bad.entry(group).or_default().insert(id);
         }
