@@ -52,15 +52,18 @@ pub struct Group {
     files: RwLock<Vec<Arc<IndexFile>>>,
     packs: RwLock<HashMap<PackId, PackState>>,
     /// Blobs of packs that no index names, sorted by id and kind.
-    loose: Vec<(PackId, Record)>,
+    loose: Loose,
     damage: Arc<BTreeMap<PackId, DamageRecord>>,
     /// What packs' own tables say in the place of pages that cannot be read, by index file; sorted by id and kind.
-    instead: tokio::sync::Mutex<HashMap<IndexId, Arc<Vec<(PackId, Record)>>>>,
+    instead: tokio::sync::Mutex<HashMap<IndexId, Arc<Loose>>>,
     /// Index files that could not be read and that no other replaces, and why; their packs were read by their own tables.
     pub unreadable: Vec<(IndexId, RepoError)>,
     /// Index files that a readable one replaces.
     pub replaced: Vec<IndexId>,
 }
+
+/// Blobs with their packs, sorted by id and kind.
+type Loose = Vec<(PackId, Record)>;
 
 /// Tables read at a time while a group is opened.
 const AT_ONCE: usize = 8;
@@ -280,7 +283,7 @@ impl Group {
         file: &IndexFile,
         id: &BlobId,
         error: RepoError,
-    ) -> Result<Arc<Vec<(PackId, Record)>>, RepoError> {
+    ) -> Result<Arc<Loose>, RepoError> {
         let mut known = self.instead.lock().await;
         if let Some(tables) = known.get(&file.id) {
             return Ok(Arc::clone(tables));

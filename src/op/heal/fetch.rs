@@ -31,7 +31,7 @@ struct Answer {
 
 impl Work<'_> {
     /// Fetches what the store does not have: from the keys it stood under, then from wherever the listing shows it.
-    pub(super) async fn from_source(&mut self, pending: Vec<Pending>) -> Result<(), OpError> {
+    pub(super) async fn ask_source(&mut self, pending: Vec<Pending>) -> Result<(), OpError> {
         if pending.is_empty() {
             return Ok(());
         }
@@ -109,7 +109,7 @@ impl Work<'_> {
             let source = Arc::clone(source);
             async move {
                 if dry {
-                    return (p, why, Answer::default(), candidates.first().is_some());
+                    return (p, why, Answer::default(), !candidates.is_empty());
                 }
                 let answer = read(&source, &p, candidates).await;
                 (p, why, answer, false)

@@ -232,7 +232,7 @@ impl Work<'_> {
                 None => pending.push(Pending { need, truth: found.truth }),
             }
         }
-        self.from_source(pending).await
+        self.ask_source(pending).await
     }
 
     fn stop(&self) -> Result<(), OpError> {
