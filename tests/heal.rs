@@ -477,6 +477,32 @@ async fn a_damaged_page_of_a_large_index_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_prune_takes_away_what_cut_off_writes_left_long_ago() {
+    let bucket = Bucket::new().await;
+    bucket.put("a", "b");
+    bucket.snapshot(&[]).await.exits(0);
+    let pack = bucket.packs()[0].0.strip_prefix(bucket.store_folder()).unwrap().to_str().unwrap().to_owned();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+    let (ours, others) = (format!("{pack}#1"), ["notes#1", "snapshots/x#2"]);
+    for name in [ours.as_str(), "qbak.json#12", "runs/2026-01-01T00-00-00Z.json#3"].into_iter().chain(others)
+    {
+        common::write(&bucket.store_folder(), name, "cut o");
+        let file = std::fs::File::options().write(true).open(bucket.store_folder().join(name)).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    let young = format!("{pack}#2");
+    common::write(&bucket.store_folder(), &young, "being written");
+    bucket.qbak(&["prune", "--keep", "1", "--dry-run"]).await.exits(0);
+    assert!(bucket.store_folder().join(&ours).exists(), "a dry run deletes nothing");
+    bucket.qbak(&["prune", "--keep", "1"]).await.exits(0);
+    let left: Vec<String> =
+        common::files(&bucket.store_folder()).into_keys().filter(|n| n.contains('#')).collect();
+    let mut expected = vec![young, others[0].to_owned(), others[1].to_owned()];
+    expected.sort();
+    assert_eq!(left, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn through_the_binary() {
     let bucket = Bucket::new().await;
     for n in 0..5 {
