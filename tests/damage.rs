@@ -350,7 +350,7 @@ async fn foreign_files_change_nothing() {
     }
     let healed = matrix.heal(&repo, true).await.unwrap();
     assert!(healed.is_whole() && healed.damaged == 0, "{healed:?}");
-    let after = files_of(&memory).await;
+    let after = files_of(memory.as_ref()).await;
     for name in foreign.iter().chain([&moved]) {
         assert_eq!(after[name], files[name], "{name} is left alone");
     }

@@ -102,7 +102,7 @@ async fn two_groups() -> Weeks {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_groups_copy_serves_and_no_source_is_needed() {
     let weeks = two_groups().await;
-    let all = files_of(&weeks.memory).await;
+    let all = files_of(weeks.memory.as_ref()).await;
     let (first, second) = (weeks.records[0].group, weeks.records[1].group);
     for metadata in [false, true] {
         for gone in [false, true] {
@@ -145,7 +145,7 @@ async fn the_source_gives_what_it_still_has_under_whatever_key() {
     weeks.delete("deleted");
     weeks.write("changed", noise(70, 900));
     weeks.write("large", [blocks[0].clone(), noise(20, 4 << 20), blocks[2].clone()].concat());
-    let mut files = files_of(&weeks.memory).await;
+    let mut files = files_of(weeks.memory.as_ref()).await;
     let group = weeks.records[0].group;
     for name in packs(&files, group, false) {
         spoil(&mut files, &name);
@@ -153,9 +153,9 @@ async fn the_source_gives_what_it_still_has_under_whatever_key() {
     let memory = with(&files).await;
     let repo = open(&memory).await;
     assert!(verified(&repo, true).await.damaged > 0);
-    let before = files_of(&memory).await;
+    let before = files_of(memory.as_ref()).await;
     let dry = heal(&context(&weeks, &repo), &Options { dry_run: true, ..options() }).await.unwrap();
-    assert_eq!(files_of(&memory).await, before, "a dry run writes nothing");
+    assert_eq!(files_of(memory.as_ref()).await, before, "a dry run writes nothing");
     assert!(dry.dry_run && dry.damaged == 7 && dry.from_source >= 4, "{dry:?}");
     let report = healed(&weeks, &repo).await;
     assert_eq!(
@@ -215,7 +215,7 @@ async fn a_block_list_is_found_out_from_the_object_itself() {
     let mut weeks = Weeks::new().await;
     weeks.write("large", pattern((8 << 20) + 5));
     weeks.snapshot(Full).await;
-    let all = files_of(&weeks.memory).await;
+    let all = files_of(weeks.memory.as_ref()).await;
     let list = packs(&all, weeks.records[0].group, true).into_iter().find(|name| {
         let bytes = &all[name];
         let outline = Outline::parse(&bytes[..HEADER], tail(bytes), bytes.len() as u64).unwrap();
@@ -255,7 +255,7 @@ async fn what_is_whole_in_a_hurt_pack_is_taken_from_there_a_few_at_a_time() {
         weeks.snapshot(Full).await;
         weeks
     };
-    let all = files_of(&weeks.memory).await;
+    let all = files_of(weeks.memory.as_ref()).await;
     let name = packs(&all, weeks.records[0].group, false)[0].clone();
     for case in 0..3 {
         let mut bytes = all[&name].to_vec();
@@ -290,7 +290,7 @@ async fn index_files_and_small_records_are_made_again() {
     let mut weeks = two_groups().await;
     weeks.write("a/three", "third");
     weeks.snapshot(Incremental).await;
-    let all = files_of(&weeks.memory).await;
+    let all = files_of(weeks.memory.as_ref()).await;
     for (name, bytes) in &all {
         let mut files = all.clone();
         match names::meaning(name) {
@@ -318,7 +318,7 @@ async fn index_files_and_small_records_are_made_again() {
         );
         is_whole(&weeks, &memory, &report).await;
         if !index {
-            assert_eq!(files_of(&memory).await[name], all[name], "as it was");
+            assert_eq!(files_of(memory.as_ref()).await[name], all[name], "as it was");
         }
         // The next run relies on what was made, and adds nothing.
         let mut ctx = weeks.context(&open(&memory).await);
@@ -332,7 +332,7 @@ async fn index_files_and_small_records_are_made_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_fails_is_not_a_loss_for_good() {
     let weeks = two_groups().await;
-    let mut files = files_of(&weeks.memory).await;
+    let mut files = files_of(weeks.memory.as_ref()).await;
     for group in [weeks.records[0].group, weeks.records[1].group] {
         for name in packs(&files, group, false) {
             files.remove(&name);
@@ -362,7 +362,7 @@ async fn stopped_anywhere_it_does_no_harm_and_the_next_one_finishes() {
         weeks.snapshot(Full).await;
         weeks
     };
-    let mut files = files_of(&weeks.memory).await;
+    let mut files = files_of(weeks.memory.as_ref()).await;
     let name = packs(&files, weeks.records[0].group, false)[0].clone();
     spoil(&mut files, &name);
     let index = files.keys().find(|n| n.ends_with(".idx")).unwrap().clone();
@@ -414,7 +414,7 @@ async fn a_damaged_page_of_a_large_index_costs_nothing() {
         weeks.snapshot(Full).await;
         weeks
     };
-    let mut files = files_of(&weeks.memory).await;
+    let mut files = files_of(weeks.memory.as_ref()).await;
     let group = weeks.records[0].group;
     // The records of all packs, and so many others that the file grows large; these lie in a pack that is small and not needed.
     let (mut entries, mut records) = (Vec::new(), Vec::new());
@@ -482,7 +482,7 @@ async fn a_prune_takes_away_what_cut_off_writes_left_long_ago() {
     bucket.put("a", "b");
     bucket.snapshot(&[]).await.exits(0);
     let pack = bucket.packs()[0].0.strip_prefix(bucket.store_folder()).unwrap().to_str().unwrap().to_owned();
-    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
     let (ours, others) = (format!("{pack}#1"), ["notes#1", "snapshots/x#2"]);
     for name in [ours.as_str(), "qbak.json#12", "runs/2026-01-01T00-00-00Z.json#3"].into_iter().chain(others)
     {

@@ -29,7 +29,7 @@ use qbak::repo::manifest_reader::{ManifestReader, Span};
 use qbak::repo::{RepoError, Repository, names};
 use qbak::store::Store;
 
-use super::weeks::{Tree, Weeks, store};
+use super::weeks::{Tree, Weeks};
 use super::{Recorder, noise};
 
 /// All files of a store.
@@ -51,7 +51,7 @@ pub struct Reading {
 }
 
 /// Everything in the store.
-pub async fn files_of(memory: &Arc<InMemory>) -> Files {
+pub async fn files_of(memory: &impl ObjectStore) -> Files {
     let mut files = Files::new();
     let all: Vec<_> = memory.list(None).try_collect().await.unwrap();
     for meta in all {
@@ -113,7 +113,7 @@ impl Matrix {
         let proven = VerifiedRecord { when: now, packs: vec![PackId([7; 32])] };
         let name = format!("{}/{}.json", names::VERIFIED, Digest([9; 32]));
         repo.create(&name, &proven).await.unwrap();
-        let files = files_of(&weeks.memory).await;
+        let files = files_of(weeks.memory.as_ref()).await;
         Self { weeks, files }
     }
 
@@ -213,7 +213,8 @@ pub fn pattern(length: usize) -> Vec<u8> {
 }
 
 pub async fn open(memory: &Arc<InMemory>) -> Repository {
-    Repository::open(store(memory)).await.unwrap()
+    let store = Store::over(Arc::clone(memory) as Arc<dyn ObjectStore>, None, "memory:".into());
+    open_store(store).await
 }
 
 pub async fn open_store(store: Store) -> Repository {

@@ -19,7 +19,7 @@ pub(super) type Bad = BTreeMap<RunName, BTreeSet<IndexId>>;
 /// The index files that a check found damaged or missing.
 pub(super) fn damaged(findings: &[Finding]) -> Bad {
     let mut bad = Bad::new();
-    // One that is gone is no damage, but the next run has to look everything up because of it.
+    // Whether it harms anybody or not: as long as one cannot be relied on, the next run has to look everything up.
     for finding in findings {
         if let Some(Meaning::Index(group, id)) = finding.file.as_deref().map(names::meaning) {
             bad.entry(group).or_default().insert(id);
