@@ -191,6 +191,10 @@ impl Outline {
             return Err(FormatError::damaged("it does not begin and end as an index file does"));
         }
         let version = u16_at(header, 8)?;
+        // As in a pack: one flipped bit is no newer format.
+        if version != u16_at(footer, 8)? {
+            return Err(FormatError::damaged("its two ends name different versions"));
+        }
         if version > VERSION {
             return Err(FormatError::Newer { found: version.into() });
         }

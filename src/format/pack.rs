@@ -328,6 +328,10 @@ impl Outline {
             return Err(FormatError::damaged("it does not begin and end as a pack does"));
         }
         let version = u16_at(header, 8)?;
+        // One flipped bit must not be taken for a newer format, which ends whatever meets it: a newer one says so twice.
+        if version != u16_at(footer, 8)? {
+            return Err(FormatError::damaged("its two ends name different versions"));
+        }
         if version > VERSION && !off(Control::NoVersionCheck) {
             return Err(FormatError::Newer { found: version.into() });
         }
@@ -471,8 +475,12 @@ mod tests {
     #[test]
     fn a_newer_version_is_refused_by_name() {
         let mut bytes = sample().bytes;
+        let parse =
+            |bytes: &[u8]| Outline::parse(&bytes[..HEADER], tail(bytes), bytes.len() as u64).unwrap_err();
         bytes[8] = 9;
-        let error = Outline::parse(&bytes[..HEADER], tail(&bytes), bytes.len() as u64).unwrap_err();
-        assert_eq!(error, FormatError::Newer { found: 9 });
+        assert!(matches!(parse(&bytes), FormatError::Damaged(_)), "one end alone says nothing");
+        let end = bytes.len() - FOOTER + 8;
+        bytes[end] = 9;
+        assert_eq!(parse(&bytes), FormatError::Newer { found: 9 });
     }
 }
