@@ -73,13 +73,23 @@ fn work() -> impl Strategy<Value = Work> {
     ]
 }
 
+/// A run that relies on what only older snapshots need, sleeps, and is taken for cut off by a prune that removes these.
+fn sleeper() -> impl Strategy<Value = Step> {
+    let at = prop_oneof![any::<u16>(), 20u16..60];
+    (at, 1u32..3)
+        .prop_map(|(at, n)| Step::Overlap(Work::Snapshot(false, true), at, Work::Prune(Rule::Keep(n))))
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        5 => (0u8..8, 0u8..12).prop_map(|(k, c)| Step::Put(k, c)),
+        3 => (0u8..8, 0u8..12).prop_map(|(k, c)| Step::Put(k, c)),
+        // Contents that come back are what a run relies on without reading them.
+        3 => (0u8..3, 0u8..4).prop_map(|(k, c)| Step::Put(k, c)),
         2 => (0u8..8).prop_map(Step::Delete),
         5 => work().prop_map(Step::Whole),
         5 => (work(), any::<u16>(), any::<u8>()).prop_map(|(w, at, how)| Step::Stopped(w, at, how)),
-        6 => (work(), any::<u16>(), work()).prop_map(|(a, at, b)| Step::Overlap(a, at, b)),
+        5 => (work(), any::<u16>(), work()).prop_map(|(a, at, b)| Step::Overlap(a, at, b)),
+        3 => sleeper(),
         1 => (0u8..4, any::<u16>()).prop_map(|(what, which)| Step::Damage(what, which)),
         1 => prop_oneof![Just(-86_400), Just(-3), Just(90_000), Just(40_000_000)].prop_map(Step::Clock),
     ]
@@ -221,6 +231,10 @@ impl World {
         match error {
             // Prune says what is damaged, and refuses.
             OpError::Damage(text) => pruning && (self.damaged || !self.spoilt.is_empty()) && !text.is_empty(),
+            // A prune that was stopped had removed it already.
+            OpError::Usage(text) => {
+                pruning && !self.doomed.is_empty() && text.contains("there is no snapshot")
+            }
             _ => false,
         }
     }
@@ -353,7 +367,10 @@ impl World {
             }
         }
         if !self.damaged {
-            assert_eq!(unsound(repo, &self.spoilt).await, Vec::<String>::new());
+            let mut broken = unsound(repo, &self.spoilt).await;
+            // An index file that is gone takes with it the knowledge of which others it had replaced.
+            broken.retain(|what| self.spoilt.is_empty() || !what.contains(".idx: it is missing"));
+            assert_eq!(broken, Vec::<String>::new());
         }
         assert_eq!(self.weeks.memory.problems(), Vec::<String>::new());
     }

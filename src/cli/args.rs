@@ -8,8 +8,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use super::config::Overrides;
 use super::{
-    accept, cat, completions, demo, diff, emulate, heal, init, list, ls, prune, restore, snapshot, stats,
-    verify,
+    accept, cat, completions, demo, diff, emulate, init, list, ls, prune, restore, snapshot, stats, verify,
 };
 use crate::model::glob::Glob;
 use crate::model::key::Key;
@@ -130,8 +129,6 @@ pub enum Command {
     Restore(restore::Args),
     #[allow(missing_docs)]
     Verify(verify::Args),
-    #[allow(missing_docs)]
-    Heal(heal::Args),
     #[allow(missing_docs)]
     Prune(prune::Args),
     #[allow(missing_docs)]

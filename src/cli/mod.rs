@@ -15,7 +15,6 @@ pub mod emulate;
 pub mod env;
 pub mod exit;
 pub mod files;
-pub mod heal;
 pub mod init;
 pub mod interrupt;
 pub mod list;

@@ -53,9 +53,9 @@ pub(super) async fn check(
                 return Err(OpError::Interrupted);
             }
             counted.blobs += file.records();
-            let (named, whole) = pages(&group, &file, findings).await?;
+            let named = pages(&group, &file, findings).await?;
             if options.tables {
-                tables(&group, &file, &named, whole, findings).await?;
+                tables(&group, &file, &named, findings).await?;
             }
         }
     }
@@ -92,22 +92,20 @@ fn loose(groups: &Groups, group: &Group, findings: &mut Findings) {
     }
 }
 
-/// Reads every page of an index file. Returns how many records each of its packs has, and whether all pages could be read.
+/// Reads every page of an index file. Returns how many records each of its packs has.
 async fn pages(
     group: &Group,
     file: &IndexFile,
     findings: &mut Findings,
-) -> Result<(BTreeMap<PackId, usize>, bool), OpError> {
-    let mut whole = true;
+) -> Result<BTreeMap<PackId, usize>, OpError> {
     let mut named: BTreeMap<PackId, usize> = file.packs.iter().map(|p| (p.id, 0)).collect();
     let mut last: Option<IndexRecord> = None;
     for n in 0..file.pages() {
         let page = match file.read_page(n).await {
             Ok(page) => page,
             Err(e) if e.is_damage() => {
-                let what = format!("page {n}: {}; the packs' own tables are used instead", reason(&e));
+                let what = format!("page {n}: {}", reason(&e));
                 findings.push(Finding::damage(file.name(), what));
-                whole = false;
                 continue;
             }
             Err(e) => return Err(e.into()),
@@ -135,7 +133,7 @@ async fn pages(
             *named.entry(pack.id).or_default() += 1;
         }
     }
-    Ok((named, whole))
+    Ok(named)
 }
 
 /// Compares the packs' own tables with what the index says.
@@ -143,7 +141,6 @@ async fn tables(
     group: &Group,
     file: &IndexFile,
     named: &BTreeMap<PackId, usize>,
-    whole: bool,
     findings: &mut Findings,
 ) -> Result<(), OpError> {
     let packs = group.packs();
@@ -154,16 +151,13 @@ async fn tables(
             Ok((_, table)) => table,
             Err(e) if e.is_damage() => {
                 findings.push(Finding::damage(&pack, reason(&e)).pack(*id));
-                let what = reason(&e);
-                findings.hurt(Hurt { group: group.name, pack: *id, blob: None, what });
                 continue;
             }
             Err(e) => return Err(e.into()),
         };
-        if (whole && table.len() != *count) || !all_found(file, *id, &table).await? {
+        if table.len() != *count || !all_found(file, *id, &table).await? {
             let what = format!("its table is not what {} says of it", file.name());
-            findings.push(Finding::damage(&pack, &what).pack(*id));
-            findings.hurt(Hurt { group: group.name, pack: *id, blob: None, what });
+            findings.push(Finding::damage(&pack, what).pack(*id));
         }
     }
     Ok(())
@@ -171,11 +165,7 @@ async fn tables(
 
 async fn all_found(file: &IndexFile, pack: PackId, table: &[Record]) -> Result<bool, OpError> {
     for record in table {
-        let hits = match file.find(record.kind, &record.id).await {
-            // The page has been reported, and says nothing about this pack.
-            Err(e) if e.is_damage() => continue,
-            hits => hits?,
-        };
+        let hits = file.find(record.kind, &record.id).await?;
         let here = |h: &IndexRecord| {
             h.record == *record && file.packs.get(h.pack as usize).is_some_and(|p| p.id == pack)
         };
