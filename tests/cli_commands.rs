@@ -142,6 +142,8 @@ async fn the_names_of_json_fields_stay() {
     let (pack, _) = bucket.packs().into_iter().max_by_key(|(_, size)| *size).unwrap();
     std::fs::write(&pack, b"gone").unwrap();
     fields("verify", &bucket.qbak(&["--json", "verify", "--data"]).await.exits(4), &mut found);
+    bucket.delete("../odd");
+    fields("heal", &bucket.qbak(&["--json", "heal"]).await.exits(4), &mut found);
     fields("(error)", &bucket.qbak(&["--json", "ls", "2020-01-01"]).await.exits(1), &mut found);
     let text: String = found
         .iter()
@@ -164,6 +166,12 @@ async fn the_names_of_json_fields_stay() {
         ("restore: summary", "snapshot objects bytes written unchanged deleted failed seconds"),
         ("verify: damage", "what pack blob keys snapshots"),
         ("verify: summary", "packs blobs bytes damaged seconds"),
+        (
+            "heal: summary",
+            "damaged from_packs from_groups from_source lost postponed records indexes retired damage_left source no_source dry_run",
+        ),
+        ("heal: healed", "kind blob group from from_group keys entries snapshots"),
+        ("heal: lost", "kind blob group reason for_good keys entries snapshots"),
         ("prune: decision", "snapshot keep reasons"),
         ("prune: summary", "kept removed freed_bytes moved_bytes pending_bytes"),
         (

@@ -8,7 +8,8 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use super::config::Overrides;
 use super::{
-    accept, cat, completions, demo, diff, emulate, init, list, ls, prune, restore, snapshot, stats, verify,
+    accept, cat, completions, demo, diff, emulate, heal, init, list, ls, prune, restore, snapshot, stats,
+    verify,
 };
 use crate::model::glob::Glob;
 use crate::model::key::Key;
@@ -129,6 +130,8 @@ pub enum Command {
     Restore(restore::Args),
     #[allow(missing_docs)]
     Verify(verify::Args),
+    #[allow(missing_docs)]
+    Heal(heal::Args),
     #[allow(missing_docs)]
     Prune(prune::Args),
     #[allow(missing_docs)]

@@ -15,6 +15,7 @@ pub mod emulate;
 pub mod env;
 pub mod exit;
 pub mod files;
+pub mod heal;
 pub mod init;
 pub mod interrupt;
 pub mod list;

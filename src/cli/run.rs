@@ -169,6 +169,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Accept(args) => args.run(context).await,
         Command::Demo(args) => args.run(context).await,
         Command::Diff(args) => args.run(context).await,
+        Command::Heal(args) => args.run(context).await,
         Command::Init(args) => args.run(context).await,
         Command::List(args) => args.run(context).await,
         Command::Ls(args) => args.run(context).await,

@@ -91,6 +91,44 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, FormatError> {
         .map_err(|e| FormatError::damaged(format!("its JSON is not a {}: {e}", R::KIND)))
 }
 
+/// Longer bodies are not searched for a flipped bit: the search takes the square of the length.
+const MAX_SEARCHED: usize = 32 << 10;
+/// So many wrong bytes of a header line can be told from a header that is another record's.
+const MOST_WRONG: usize = 4;
+
+/// The bytes of a damaged record of this kind as they were: when its header line is hurt and the rest has the digest that is still
+/// to be recognised in it, or when one flipped bit makes the rest fit the header. The digest proves it either way.
+pub fn mend(bytes: &[u8], kind: &str) -> Option<Vec<u8>> {
+    let line = |body: &[u8]| {
+        let header = Header { qbak: kind.into(), version: VERSION.into(), blake3: Digest::of(body) };
+        let mut line = serde_json::to_vec(&header).ok()?;
+        line.push(b'\n');
+        Some(line)
+    };
+    let length = line(&[])?.len();
+    let (head, body) = bytes.split_at_checked(length)?;
+    let wrong = |line: &[u8]| line.iter().zip(head).filter(|(a, b)| a != b).count();
+    let should = line(body)?;
+    if wrong(&should) <= MOST_WRONG {
+        return Some([&should, body].concat());
+    }
+    let (header, _) = header(bytes).ok()?;
+    if header.qbak != kind || body.len() > MAX_SEARCHED {
+        return None;
+    }
+    let mut body = body.to_vec();
+    for at in 0..body.len() {
+        for bit in 0..8 {
+            body[at] ^= 1 << bit;
+            if Digest::of(&body) == header.blake3 {
+                return Some([head, &body].concat());
+            }
+            body[at] ^= 1 << bit;
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +166,25 @@ mod tests {
         let bytes = format!("{{\"qbak\":\"thing\",\"version\":0,\"blake3\":\"{digest}\"}}\n{body}");
         let said = decode::<Thing>(bytes.as_bytes()).unwrap_err().to_string();
         assert!(said.starts_with("its JSON is not a thing: invalid type") && said.len() < 400, "{said}");
+    }
+
+    #[test]
+    fn one_flipped_bit_anywhere_is_found_out() {
+        let bytes = encode(&Thing { n: 7 }).unwrap();
+        for i in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut bad = bytes.clone();
+                bad[i] ^= 1 << bit;
+                assert_eq!(mend(&bad, "thing").unwrap(), bytes, "bit {bit} at {i}");
+            }
+        }
+        let mut two = bytes.clone();
+        let end = bytes.len();
+        (two[end - 2], two[end - 3]) = (b'x', b'y');
+        assert_eq!(mend(&two, "thing"), None);
+        assert_eq!(mend(&bytes, "other"), None, "a sound record of another kind is not bent into this one");
+        assert_eq!(mend(&bytes[..20], "thing"), None);
+        assert_eq!(mend(b"", "thing"), None);
     }
 
     #[test]

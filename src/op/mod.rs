@@ -7,6 +7,7 @@ pub mod check;
 mod checkpoints;
 pub mod diff;
 pub mod error;
+pub mod heal;
 pub mod init;
 pub mod keys;
 pub mod list;

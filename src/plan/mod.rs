@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod group;
+pub mod heal;
 pub mod near;
 pub mod prune;
 pub mod restore;

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod choice;
 pub mod diff;
+pub mod heal;
 pub mod human;
 pub mod init;
 pub mod json;

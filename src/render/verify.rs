@@ -8,12 +8,13 @@ use super::human::{clean, count, counted, duration, size};
 use super::json::KeyItem;
 use super::output::{Output, OutputError, Paint};
 use crate::model::id::{BlobId, PackId};
+use crate::model::key::Key;
 use crate::model::name::RunName;
 use crate::op::check::{Finding, Severity};
 use crate::op::verify::{Comparison, Report, Way};
 
 #[derive(Serialize)]
-struct Found<'a> {
+pub(super) struct Found<'a> {
     what: &'a str,
     file: Option<&'a str>,
     pack: Option<PackId>,
@@ -103,25 +104,31 @@ pub fn report(r: &Report, out: &Output) -> Result<(), OutputError> {
     })
 }
 
-fn text(finding: &Finding, out: &Output) -> Result<(), OutputError> {
+pub(super) fn text(finding: &Finding, out: &Output) -> Result<(), OutputError> {
     let head = match finding.severity {
         Severity::Damage => out.paint(Paint::Red, "damage:"),
         Severity::Notice if out.options().quiet => return Ok(()),
         Severity::Notice => out.paint(Paint::Yellow, "notice:"),
     };
     out.line(format_args!("{head} {}", clean(&finding.what)))?;
-    if finding.entries > 0 {
-        let shown: Vec<String> = finding.keys.iter().take(SHOWN).map(ToString::to_string).collect();
-        let more = finding.entries.saturating_sub(shown.len() as u64);
+    harm(&finding.keys, finding.entries, &finding.snapshots, out)
+}
+
+/// Whom something harms.
+pub(super) fn harm(
+    keys: &[Key],
+    entries: u64,
+    snapshots: &[RunName],
+    out: &Output,
+) -> Result<(), OutputError> {
+    if entries > 0 {
+        let shown: Vec<String> = keys.iter().take(SHOWN).map(ToString::to_string).collect();
+        let more = entries.saturating_sub(shown.len() as u64);
         let more = if more > 0 { format!(" and {} more", count(more)) } else { String::new() };
-        out.line(format_args!(
-            "  harms {}: {}{more}",
-            counted(finding.entries, "entry/entries"),
-            shown.join(", ")
-        ))?;
+        out.line(format_args!("  harms {}: {}{more}", counted(entries, "entry/entries"), shown.join(", ")))?;
     }
-    if !finding.snapshots.is_empty() {
-        let names: Vec<String> = finding.snapshots.iter().map(ToString::to_string).collect();
+    if !snapshots.is_empty() {
+        let names: Vec<String> = snapshots.iter().map(ToString::to_string).collect();
         out.line(format_args!("  in {}", names.join(", ")))?;
     }
     Ok(())
@@ -147,7 +154,7 @@ fn comparison(c: &Comparison, out: &Output) -> Result<(), OutputError> {
     out.line(format_args!("compared: {}{by_hash}", parts.join(", ")))
 }
 
-fn found(f: &Finding) -> Found<'_> {
+pub(super) fn found(f: &Finding) -> Found<'_> {
     Found {
         what: &f.what,
         file: f.file.as_deref(),

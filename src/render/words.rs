@@ -11,7 +11,7 @@ use crate::format::FormatError;
 use crate::model::key::Key;
 use crate::op::OpError;
 use crate::plan::select::Refusal;
-use crate::repo::RepoError;
+use crate::repo::{RepoError, names};
 use crate::source::{ErrorKind, SourceError};
 use crate::store::StoreErrorKind;
 
@@ -182,6 +182,13 @@ impl From<RepoError> for Problem {
                 _ => (1, "store", None),
             },
             RepoError::File { error: FormatError::Newer { .. }, .. } => (1, "newer_format", None),
+            RepoError::File { name, .. } if name == names::STORE => (
+                4,
+                "damage",
+                Some(
+                    "its copy cannot be read either. The snapshots are as they were: rescue.py, which lies in the store, restores them without these files",
+                ),
+            ),
             RepoError::Fenced(_) => (1, "fenced", None),
             RepoError::Spool(_) => (1, "temporary_files", Some("TMPDIR names another folder for them")),
             RepoError::System(_) => (1, "system", None),
@@ -189,7 +196,9 @@ impl From<RepoError> for Problem {
             _ => (
                 4,
                 "damage",
-                Some("`qbak verify --data` names what is harmed; the next `qbak snapshot` stores it again"),
+                Some(
+                    "`qbak verify --data` names what is harmed; `qbak heal` brings back what other groups or the source still have",
+                ),
             ),
         };
         let problem = Self::new(code, kind, &e);

@@ -1,27 +1,29 @@
 //! Reading blobs: from the own group first, then from others; only bytes that BLAKE3 confirms come out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::chain::Condemned;
+use super::error::is_gone;
 use super::group::{Group, Located};
 use super::names;
 use super::{RepoError, Repository};
 use crate::format::pack::{self, BlobKind};
 use crate::format::records::DamageRecord;
 use crate::model::content::{MAX_CONTENT, parse_block_list};
-use crate::model::id::{BlobId, ContentId, ContentKind, Digest, PackId};
+use crate::model::id::{BlobId, ContentId, ContentKind, Digest, IndexId, PackId};
 use crate::model::name::RunName;
-use crate::store::StoreErrorKind;
 
 /// All groups of a store, opened when they are first needed.
 #[derive(Debug)]
 pub struct Groups {
     repo: Repository,
     cells: BTreeMap<RunName, OnceCell<Arc<Group>>>,
+    /// Index files that are known to be damaged, and not read.
+    doubted: Arc<BTreeSet<IndexId>>,
     /// Groups that a run has opened since: everybody here must see the same one fill.
     made: Mutex<BTreeMap<RunName, Arc<Group>>>,
     damage: Arc<BTreeMap<PackId, DamageRecord>>,
@@ -45,9 +47,21 @@ impl Groups {
         repo: &Repository,
         damage: BTreeMap<PackId, DamageRecord>,
     ) -> Result<Self, RepoError> {
-        let damage = Arc::new(damage);
+        Self::doubting(repo, damage, BTreeSet::new()).await
+    }
+
+    /// As [`Groups::knowing`], without these index files: their packs are read by their own tables.
+    ///
+    /// # Errors
+    /// The store could not be listed.
+    pub async fn doubting(
+        repo: &Repository,
+        damage: BTreeMap<PackId, DamageRecord>,
+        doubted: BTreeSet<IndexId>,
+    ) -> Result<Self, RepoError> {
+        let (damage, doubted) = (Arc::new(damage), Arc::new(doubted));
         let cells = repo.group_names().await?.into_iter().map(|n| (n, OnceCell::new())).collect();
-        Ok(Self { repo: repo.clone(), cells, made: Mutex::default(), damage, condemned: None })
+        Ok(Self { repo: repo.clone(), cells, doubted, made: Mutex::default(), damage, condemned: None })
     }
 
     /// As [`Groups::new`], for a run: packs that a prune is about to delete are not to be relied on. What is condemned must
@@ -83,7 +97,8 @@ impl Groups {
             Some(cell) => cell
                 .get_or_try_init(|| async {
                     let (damage, condemned) = (Arc::clone(&self.damage), self.condemned.as_ref());
-                    Ok(Arc::new(Group::open(&self.repo, name, damage, condemned).await?))
+                    let group = Group::open(&self.repo, name, damage, condemned, &self.doubted).await?;
+                    Ok(Arc::new(group))
                 })
                 .await
                 .cloned(),
@@ -187,8 +202,8 @@ impl BlobReader {
         match self.read_once(kind, id, digest).await {
             // A prune may have moved it since the groups were opened: one more look, with fresh eyes.
             Err(e) if e.is_damage() => match self.afresh().await?.read_once(kind, id, digest).await {
-                Ok(bytes) => Ok(bytes),
-                Err(_) => Err(e),
+                Err(again) if again.is_damage() => Err(e),
+                other => other,
             },
             other => other,
         }
@@ -216,7 +231,9 @@ impl BlobReader {
         for copy in self.copies(kind, id).await?.into_iter().filter(fits) {
             match self.read_copy(&copy).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(e) => last = e,
+                Err(e) if e.is_damage() => last = e,
+                // A store that cannot be reached says nothing about this blob.
+                Err(e) => return Err(e),
             }
             tried.push(copy);
         }
@@ -225,11 +242,13 @@ impl BlobReader {
             let truth = (tried[0].record.length, tried[0].record.digest);
             for name in self.groups.names().rev().filter(|n| *n != self.home) {
                 for copy in self.groups.get(name).await?.find(kind, id).await? {
-                    if (copy.record.length, copy.record.digest) == truth
-                        && !tried.contains(&copy)
-                        && let Ok(bytes) = self.read_copy(&copy).await
-                    {
-                        return Ok(bytes);
+                    if (copy.record.length, copy.record.digest) != truth || tried.contains(&copy) {
+                        continue;
+                    }
+                    match self.read_copy(&copy).await {
+                        Ok(bytes) => return Ok(bytes),
+                        Err(e) if e.is_damage() => {}
+                        Err(e) => return Err(e),
                     }
                 }
             }
@@ -240,15 +259,14 @@ impl BlobReader {
     /// One copy's bytes, checked.
     ///
     /// # Errors
-    /// The pack cannot be read, or the blob in it is damaged.
+    /// `Damaged`: the pack is gone or too short, the disk cannot read it there, or the blob has other bytes. Else the store
+    /// cannot be reached.
     pub async fn read_copy(&self, copy: &Located) -> Result<Bytes, RepoError> {
         let name = names::pack(copy.group, copy.pack);
         let (start, length) = (u64::from(copy.record.offset), u64::from(copy.record.stored));
         let frame = match self.frame(copy, &name, start, length).await {
             Ok(frame) => frame,
-            // That tells of this process, not of the pack.
-            Err(RepoError::Store(e)) if e.kind == StoreErrorKind::Exhausted => return Err(e.into()),
-            Err(RepoError::Store(e)) => {
+            Err(RepoError::Store(e)) if is_gone(&e) => {
                 let (kind, id) = (copy.record.kind, copy.record.id);
                 return Err(RepoError::Damaged { kind, id, pack: name, what: e.message });
             }
@@ -282,7 +300,13 @@ impl BlobReader {
         }
         let state = self.groups.get(copy.group).await?.pack_size(&copy.pack);
         let until = (start + WINDOW).min(state).max(end);
-        let bytes = self.repo.store().get_range(name, start..until).await?;
+        let bytes = match self.repo.store().get_range(name, start..until).await {
+            // A bad place among the blobs behind it is none of this one's.
+            Err(e) if is_gone(&e) && until > end => {
+                return Ok(self.repo.store().get_range(name, start..end).await?);
+            }
+            bytes => bytes?,
+        };
         #[expect(clippy::cast_possible_truncation, reason = "length is at most SMALL")]
         let frame = bytes.slice(..length as usize);
         if let Ok(mut windows) = self.windows.lock() {

@@ -1,5 +1,6 @@
 //! What can go wrong with a repository, by meaning.
 
+use super::names;
 use crate::format::FormatError;
 use crate::format::pack::BlobKind;
 use crate::model::id::BlobId;
@@ -72,8 +73,19 @@ pub enum RepoError {
 }
 
 impl RepoError {
+    /// What is wrong with one file. A store's version stands in its own record, which was read before any other file: a
+    /// file that claims a newer one is damaged.
     pub(crate) fn file(name: impl Into<String>, error: FormatError) -> Self {
-        Self::File { name: name.into(), error }
+        let name = name.into();
+        let error = match error {
+            FormatError::Newer { found } if name != names::STORE && name != names::STORE_COPY => {
+                FormatError::Damaged(format!(
+                    "it claims format version {found}, which this store does not have"
+                ))
+            }
+            error => error,
+        };
+        Self::File { name, error }
     }
 
     /// Whether it tells of lost or wrong bytes in the store, not of a store that cannot be reached.
@@ -81,10 +93,15 @@ impl RepoError {
         match self {
             Self::File { error, .. } => matches!(error, FormatError::Damaged(_)),
             Self::Missing { .. } | Self::Damaged { .. } | Self::Manifest { .. } => true,
-            Self::Store(e) => matches!(e.kind, StoreErrorKind::NotFound | StoreErrorKind::TooLong),
+            Self::Store(e) => is_gone(e),
             _ => false,
         }
     }
+}
+
+/// Whether a failed read tells of bytes that are lost, not of a store that cannot be reached.
+pub(super) fn is_gone(e: &StoreError) -> bool {
+    matches!(e.kind, StoreErrorKind::NotFound | StoreErrorKind::TooLong | StoreErrorKind::Damaged)
 }
 
 impl From<tokio::task::JoinError> for RepoError {

@@ -11,7 +11,7 @@ use super::merge::Spot;
 use super::names::{self, Meaning};
 use super::{RepoError, Repository};
 use crate::format::FormatError;
-use crate::format::index::PackEntry;
+use crate::format::index::{IndexRecord, PackEntry, prefix};
 use crate::format::pack::{self, BlobKind, Record};
 use crate::format::records::DamageRecord;
 use crate::model::id::{BlobId, IndexId, PackId};
@@ -52,20 +52,25 @@ pub struct Group {
     files: RwLock<Vec<Arc<IndexFile>>>,
     packs: RwLock<HashMap<PackId, PackState>>,
     /// Blobs of packs that no index names, sorted by id and kind.
-    loose: Vec<(PackId, Record)>,
+    loose: Loose,
     damage: Arc<BTreeMap<PackId, DamageRecord>>,
+    /// What packs' own tables say in the place of pages that cannot be read, by index file; sorted by id and kind.
+    instead: tokio::sync::Mutex<HashMap<IndexId, Arc<Loose>>>,
     /// Index files that could not be read and that no other replaces, and why; their packs were read by their own tables.
     pub unreadable: Vec<(IndexId, RepoError)>,
     /// Index files that a readable one replaces.
     pub replaced: Vec<IndexId>,
 }
 
+/// Blobs with their packs, sorted by id and kind.
+type Loose = Vec<(PackId, Record)>;
+
 /// Tables read at a time while a group is opened.
 const AT_ONCE: usize = 8;
 
 impl Group {
-    /// Opens a group: lists its packs, opens its index files, and reads the tables of packs that no index names. Condemned
-    /// packs are there, and not to be relied on.
+    /// Opens a group: lists its packs, opens its index files but those `doubted`, and reads the tables of packs that no
+    /// index names. Condemned packs are there, and not to be relied on.
     ///
     /// # Errors
     /// The store could not be listed.
@@ -74,6 +79,7 @@ impl Group {
         name: RunName,
         damage: Arc<BTreeMap<PackId, DamageRecord>>,
         condemned: Option<&Condemned>,
+        doubted: &BTreeSet<IndexId>,
     ) -> Result<Self, RepoError> {
         let mut present: HashMap<PackId, u64> = HashMap::new();
         let mut indexes: Vec<(IndexId, u64)> = Vec::new();
@@ -88,13 +94,15 @@ impl Group {
         let mut files = Vec::new();
         let mut unreadable = Vec::new();
         for (id, size) in indexes {
+            if doubted.contains(&id) {
+                let what = FormatError::Damaged("it is known to be damaged".into());
+                unreadable.push((id, RepoError::file(names::index(name, id), what)));
+                continue;
+            }
             match IndexFile::open(repo, name, id, size).await {
                 Ok(file) => files.push(Arc::new(file)),
                 Err(RepoError::Store(e)) if e.kind == crate::store::StoreErrorKind::NotFound => {}
                 Err(e) if e.is_damage() => unreadable.push((id, e)),
-                Err(RepoError::File { name, error: error @ FormatError::Newer { .. } }) => {
-                    return Err(RepoError::File { name, error });
-                }
                 Err(e) => return Err(e),
             }
         }
@@ -150,6 +158,7 @@ impl Group {
             packs: RwLock::new(packs),
             loose,
             damage,
+            instead: tokio::sync::Mutex::default(),
             unreadable,
             replaced: replaced.into_iter().collect(),
         })
@@ -164,6 +173,7 @@ impl Group {
             packs: RwLock::default(),
             loose: Vec::new(),
             damage: Arc::default(),
+            instead: tokio::sync::Mutex::default(),
             unreadable: Vec::new(),
             replaced: Vec::new(),
         }
@@ -232,23 +242,87 @@ impl Group {
                 .is_ok_and(|p| p.iter().all(|(id, s)| s.lost.is_none() && !self.damage.contains_key(id)))
     }
 
-    /// Every copy of a blob in this group, sound ones first.
+    /// Every copy of a blob in this group, sound ones first. Where a page of an index file is damaged, the packs' own tables
+    /// answer for it.
     ///
     /// # Errors
-    /// An index page cannot be read.
+    /// The store cannot be reached.
     pub async fn find(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<Located>, RepoError> {
-        Ok(self.find_at(kind, id).await?.into_iter().map(|(_, l)| l).collect())
+        match self.find_at(kind, id).await {
+            Ok(found) => Ok(found.into_iter().map(|(_, l)| l).collect()),
+            Err(e) if e.is_damage() => self.find_without(kind, id).await,
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn find_without(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<Located>, RepoError> {
+        let (_, loose) = of_blob(&self.loose, kind, id);
+        let mut found: Vec<Located> = loose.iter().map(|(pack, r)| self.locate(*pack, *r)).collect();
+        for file in self.files() {
+            match file.find(kind, id).await {
+                Ok(hits) => {
+                    let pack = |r: &IndexRecord| Some((file.packs.get(r.pack as usize)?.id, r.record));
+                    found.extend(hits.iter().filter_map(pack).map(|(pack, r)| self.locate(pack, r)));
+                }
+                Err(e) if e.is_damage() => {
+                    let tables = self.instead_of(&file, id, e).await?;
+                    let (_, own) = of_blob(&tables, kind, id);
+                    found.extend(own.iter().map(|(pack, r)| self.locate(*pack, *r)));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        found.sort_by_key(|l| !l.sound);
+        Ok(found)
+    }
+
+    /// What the packs of an index file say themselves of the blobs on its damaged pages. Read once: all damaged pages are
+    /// found, then each table is read, and only records that stood on such a page are kept.
+    async fn instead_of(
+        &self,
+        file: &IndexFile,
+        id: &BlobId,
+        error: RepoError,
+    ) -> Result<Arc<Loose>, RepoError> {
+        let mut known = self.instead.lock().await;
+        if let Some(tables) = known.get(&file.id) {
+            return Ok(Arc::clone(tables));
+        }
+        let spans = file.damaged_spans().await?;
+        let stood = |id: &BlobId| spans.iter().any(|s| s.contains(&prefix(id)));
+        // The disk reads the page again, or reads it sometimes: what it did not say just now is not to be guessed at.
+        if !stood(id) {
+            return Err(error);
+        }
+        let there: Vec<(PackId, u64)> =
+            file.packs.iter().filter(|p| !self.is_lost(&p.id)).map(|p| (p.id, p.size)).collect();
+        let mut tables = stream::iter(there)
+            .map(|(pack, size)| async move { (pack, self.table(pack, size).await) })
+            .buffer_unordered(AT_ONCE);
+        let mut records = Vec::new();
+        while let Some((pack, table)) = tables.next().await {
+            match table {
+                Ok((_, table)) => {
+                    records.extend(table.into_iter().filter(|r| stood(&r.id)).map(|r| (pack, r)));
+                }
+                Err(e) if e.is_damage() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        records.sort_unstable_by_key(|(pack, r)| (r.id, r.kind, *pack));
+        let records = Arc::new(records);
+        known.insert(file.id, Arc::clone(&records));
+        Ok(records)
     }
 
     /// As [`Group::find`], each copy with the place of its record.
     ///
     /// # Errors
-    /// As there.
+    /// An index page cannot be read: a place on it has no number that could be relied on.
     pub async fn find_at(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<(Spot, Located)>, RepoError> {
         let mut found = Vec::new();
-        let start = self.loose.partition_point(|(_, r)| (r.id, r.kind) < (*id, kind));
-        let same = |(_, (_, r)): &(u64, &(PackId, Record))| r.id == *id && r.kind == kind;
-        for (number, (pack, record)) in (start as u64..).zip(self.loose.iter().skip(start)).take_while(same) {
+        let (start, own) = of_blob(&self.loose, kind, id);
+        for (number, (pack, record)) in (start as u64..).zip(own) {
             found.push((Spot { file: None, number }, self.locate(*pack, *record)));
         }
         for (place, file) in self.files().iter().enumerate() {
@@ -280,17 +354,20 @@ impl Group {
     }
 
     /// What the index files say lies in one of its packs, by id and kind; of a pack that no index names, what its own
-    /// table says. Reads every page: only for a pack that something is wrong with.
+    /// table says. Reads every page: only for a pack that something is wrong with. Damaged pages say nothing.
     ///
     /// # Errors
-    /// An index page cannot be read.
+    /// The store cannot be reached.
     pub async fn records_of(&self, pack: PackId) -> Result<Vec<Record>, RepoError> {
         let mut records: Vec<Record> =
             self.loose.iter().filter(|(id, _)| *id == pack).map(|(_, record)| *record).collect();
         for file in self.files() {
             let Some(number) = file.packs.iter().position(|p| p.id == pack) else { continue };
             for n in 0..file.pages() {
-                let page = file.read_page(n).await?;
+                let page = match file.read_page(n).await {
+                    Err(e) if e.is_damage() => continue,
+                    page => page?,
+                };
                 records.extend(page.iter().filter(|r| r.pack as usize == number).map(|r| r.record));
             }
         }
@@ -306,6 +383,17 @@ impl Group {
     pub async fn table(&self, id: PackId, size: u64) -> Result<(bool, Vec<Record>), RepoError> {
         read_table(&self.repo, self.name, id, size).await
     }
+}
+
+/// The records of one blob among those sorted by id and kind, and the number of the first.
+fn of_blob<'a>(
+    sorted: &'a [(PackId, Record)],
+    kind: BlobKind,
+    id: &BlobId,
+) -> (usize, &'a [(PackId, Record)]) {
+    let start = sorted.partition_point(|(_, r)| (r.id, r.kind) < (*id, kind));
+    let end = sorted.partition_point(|(_, r)| (r.id, r.kind) <= (*id, kind));
+    (start, sorted.get(start..end).unwrap_or_default())
 }
 
 async fn read_table(

@@ -1,7 +1,7 @@
 //! One index file, open: small ones whole in memory, large ones read page by page as they are asked for.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -141,6 +141,25 @@ impl IndexFile {
             None => self.repo.store().get_range(&self.name, range).await?,
         };
         self.outline.page(self.repo.sealer(), n, &frame).map_err(|e| RepoError::file(&self.name, e))
+    }
+
+    /// Of each page that cannot be read, the least and the greatest prefix of an id that it may hold. Reads every page.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn damaged_spans(&self) -> Result<Vec<RangeInclusive<u64>>, RepoError> {
+        let mut spans = Vec::new();
+        for (n, first) in (0..self.pages()).zip(&self.directory) {
+            match self.read_page(n).await {
+                Ok(_) => {}
+                Err(e) if e.is_damage() => {
+                    let next = usize::try_from(n + 1).ok().and_then(|n| self.directory.get(n));
+                    spans.push(*first..=next.copied().unwrap_or(u64::MAX));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(spans)
     }
 
     /// The records of one blob; more than one when it is stored more than once.

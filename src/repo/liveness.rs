@@ -344,7 +344,8 @@ impl Liveness {
         let (mut merge, mut found) = (Merge::of(group), Vec::new());
         let share = |pack: &PackId| {
             let s = stats.get(pack).copied().unwrap_or_default();
-            (s.live * 1000 / s.blobs.max(1), s.live_bytes, *pack)
+            // Nothing is to hang on a pack that is known to be hurt.
+            (!self.groups.damage().contains_key(pack), s.live * 1000 / s.blobs.max(1), s.live_bytes, *pack)
         };
         while merge.next_blob(&mut found).await? {
             let mut copies: Vec<(PackId, (Found, Vec<Spot>))> = by_pack(&found).into_iter().collect();

@@ -5,6 +5,7 @@ pub mod blobs;
 pub mod chain;
 pub mod error;
 pub mod group;
+pub mod healer;
 pub mod index_build;
 pub mod index_file;
 pub mod liveness;

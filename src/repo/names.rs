@@ -6,6 +6,8 @@ use crate::store::reserve;
 
 /// What the store is.
 pub const STORE: &str = "qbak.json";
+/// The same once more: nothing else in a store has only one place.
+pub const STORE_COPY: &str = "qbak-copy.json";
 /// The folder of finished snapshots.
 pub const SNAPSHOTS: &str = "snapshots";
 /// The folder of runs.
@@ -87,7 +89,7 @@ pub fn decision(number: u32) -> String {
 /// What a file's name says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// `qbak.json`, the README, the rescue script, the locks, the reserve.
+    /// `qbak.json` and its copy, the README, the rescue script, the locks, the reserve.
     Furniture,
     /// A snapshot or tombstone.
     Snapshot(RunName),
@@ -119,7 +121,7 @@ pub fn meaning(name: &str) -> Meaning {
 fn parse(name: &str) -> Option<Meaning> {
     let parts: Vec<&str> = name.split('/').collect();
     match parts.as_slice() {
-        ["qbak.json" | "README.txt" | "rescue.py" | "lock" | "lock-prune"] => Some(Meaning::Furniture),
+        [STORE | STORE_COPY | "README.txt" | "rescue.py" | "lock" | "lock-prune"] => Some(Meaning::Furniture),
         [reserve::FOLDER, file] => reserve::is_part(file).then_some(Meaning::Furniture),
         [SNAPSHOTS, file] => file.strip_suffix(".json")?.parse().ok().map(Meaning::Snapshot),
         [RUNS, file] => {

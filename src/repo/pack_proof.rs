@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::error::is_gone;
 use super::group::Group;
 use super::names;
 use super::{RepoError, Repository};
@@ -44,11 +45,9 @@ pub async fn prove(repo: &Repository, group: &Group, id: PackId) -> Result<PackP
     let name = names::pack(group.name, id);
     let bytes = match repo.store().get(&name, MAX_PACK).await {
         Ok(bytes) => bytes,
-        // What a local disk cannot read is lost; what a service does not answer may be there tomorrow.
-        Err(e)
-            if matches!(e.kind, StoreErrorKind::NotFound | StoreErrorKind::TooLong)
-                || (e.kind == StoreErrorKind::Other && repo.store().root().is_some()) =>
-        {
+        // What a disk cannot read is lost, and so may be only a part of it; what a service does not answer may be there tomorrow.
+        Err(e) if e.kind == StoreErrorKind::Damaged => return in_pieces(repo, group, id, e.message).await,
+        Err(e) if is_gone(&e) => {
             let fault = Fault { what: e.message, whole: true, blobs: Vec::new() };
             return Ok(PackProof { blobs: 0, bytes: 0, fault: Some(fault) });
         }
@@ -61,9 +60,6 @@ pub async fn prove(repo: &Repository, group: &Group, id: PackId) -> Result<PackP
         tokio::task::spawn_blocking(move || *blake3::hash(&bytes).as_bytes() == id.0)
     };
     let table = read_table(sealer, &bytes);
-    if let Err(e @ FormatError::Newer { .. }) = table {
-        return Err(RepoError::file(name, e));
-    }
     let mut bad = match &table {
         Ok(records) => damaged(sealer, &bytes, records).await?,
         Err(_) => Vec::new(),
@@ -97,6 +93,42 @@ pub async fn prove(repo: &Repository, group: &Group, id: PackId) -> Result<PackP
     }
     bad.sort_unstable();
     Ok(PackProof { blobs: checked as u64, bytes: size, fault: Some(Fault { what, whole, blobs: bad }) })
+}
+
+/// Proves a pack that cannot be read in one go, blob by blob: a bad place on a disk costs what lies on it.
+async fn in_pieces(
+    repo: &Repository,
+    group: &Group,
+    id: PackId,
+    why: String,
+) -> Result<PackProof, RepoError> {
+    let name = names::pack(group.name, id);
+    let records = group.records_of(id).await?;
+    let (mut bad, mut bytes) = (Vec::new(), 0);
+    for record in &records {
+        let start = u64::from(record.offset);
+        let frame = match repo.store().get_range(&name, start..start + u64::from(record.stored)).await {
+            Ok(frame) => frame,
+            Err(e) if is_gone(&e) => {
+                bad.push((record.kind, record.id));
+                continue;
+            }
+            Err(e) => return Err(e.into()),
+        };
+        bytes += frame.len() as u64;
+        let (sealer, record) = (repo.sealer().clone(), *record);
+        let plain = tokio::task::spawn_blocking(move || pack::open_blob(&sealer, [0; 16], &record, &frame));
+        if plain.await?.is_err() {
+            bad.push((record.kind, record.id));
+        }
+    }
+    let table = match group.table(id, group.pack_size(&id)).await {
+        Err(e) if !e.is_damage() => return Err(e),
+        table => table.is_ok(),
+    };
+    let what = format!("{why}; {} of its {} blobs cannot be read", bad.len(), records.len());
+    let whole = !table || bad.is_empty();
+    Ok(PackProof { blobs: records.len() as u64, bytes, fault: Some(Fault { what, whole, blobs: bad }) })
 }
 
 fn read_table(sealer: &Sealer, bytes: &[u8]) -> Result<Vec<Record>, FormatError> {

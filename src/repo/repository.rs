@@ -70,27 +70,37 @@ impl Repository {
             }
             Err(e) => return Err(e.into()),
         }
-        Ok(Self { store, record: Arc::new(record), sealer: Sealer::Plain })
+        let repo = Self { store, record: Arc::new(record), sealer: Sealer::Plain };
+        repo.note(names::STORE_COPY, repo.record()).await?;
+        Ok(repo)
     }
 
-    /// Opens a store.
+    /// Opens a store. Where its record is lost, the copy of it serves; verify says so, and heal writes it anew.
     ///
     /// # Errors
     /// There is none, it is of a newer format, or it cannot be read.
     pub async fn open(store: Store) -> Result<Self, RepoError> {
-        let bytes = match store.get(names::STORE, StoreRecord::MAX as u64).await {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind == StoreErrorKind::NotFound => {
-                return Err(RepoError::NoStore(store.url().into()));
-            }
-            Err(e) => return Err(e.into()),
+        let record = match Self::record_at(&store, names::STORE).await {
+            Ok(record) => record,
+            Err(e @ RepoError::Store(_)) if !e.is_damage() => return Err(e),
+            Err(e) => match (Self::record_at(&store, names::STORE_COPY).await, e) {
+                (Ok(record), _) => record,
+                (Err(_), RepoError::Store(e)) if e.kind == StoreErrorKind::NotFound => {
+                    return Err(RepoError::NoStore(store.url().into()));
+                }
+                (Err(_), e) => return Err(e),
+            },
         };
-        let record: StoreRecord = record::decode(&bytes).map_err(|e| RepoError::file(names::STORE, e))?;
         if record.encryption != "none" {
             let what = format!("it is encrypted ({}), which this qbak cannot read", record.encryption);
             return Err(RepoError::file(names::STORE, FormatError::Damaged(what)));
         }
         Ok(Self { store, record: Arc::new(record), sealer: Sealer::Plain })
+    }
+
+    async fn record_at(store: &Store, name: &str) -> Result<StoreRecord, RepoError> {
+        let bytes = store.get(name, StoreRecord::MAX as u64).await?;
+        record::decode(&bytes).map_err(|e| RepoError::file(name, e))
     }
 
     /// The store beneath.
@@ -314,6 +324,17 @@ impl Repository {
     /// The write failed.
     pub async fn pin(&self, snapshot: RunName, when: Timestamp) -> Result<(), RepoError> {
         self.note(&names::pin(snapshot), &PinRecord { snapshot, when }).await
+    }
+
+    /// Deletes what writes that were cut off more than a day ago have left on a local disk. Nothing ever reads it.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn clean_cut_off(&self, now: Timestamp) -> Result<u64, RepoError> {
+        const DAY: i64 = 24 * 60 * 60;
+        let before = Timestamp::from_seconds(now.seconds().saturating_sub(DAY));
+        let ours = |name: &str| names::meaning(name) != Meaning::Foreign;
+        Ok(self.store.clean_cut_off(before, ours).await?)
     }
 
     /// The packs that were read whole and found right, and when each last was.

@@ -11,6 +11,7 @@ use object_store::local::LocalFileSystem;
 use super::reserve::Room;
 use super::{Store, StoreError, StoreErrorKind};
 use crate::control::{Control, off};
+use crate::model::time::Timestamp;
 
 fn io_error(name: &Path, e: &io::Error) -> StoreError {
     let kind = match e.kind() {
@@ -87,6 +88,58 @@ fn remove_empty_now(folder: &Path) {
     }
     // Fails when something is left in it, as it should.
     let _ = std::fs::remove_dir(folder);
+}
+
+/// What a disk, or a layer that checks what it holds, answers for a place it cannot read.
+pub(super) fn is_bad_place(e: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let bad = [Errno::IO, Errno::UCLEAN, Errno::BADMSG, Errno::ILSEQ];
+    e.raw_os_error().is_some_and(|raw| bad.iter().any(|errno| errno.raw_os_error() == raw))
+}
+
+/// Deletes old files whose last part is one of our names, a `#` and a number.
+pub(super) async fn clean_cut_off(
+    root: PathBuf,
+    before: Timestamp,
+    ours: impl Fn(&str) -> bool + Send + 'static,
+) -> Result<u64, StoreError> {
+    let job = move || {
+        let (mut folders, mut freed) = (vec![root.clone()], 0);
+        while let Some(folder) = folders.pop() {
+            // A folder that cannot be read, or is gone, is not what this is about.
+            let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+            for entry in entries.flatten() {
+                let Ok(kind) = entry.file_type() else { continue };
+                if kind.is_dir() {
+                    folders.push(entry.path());
+                } else if let (true, Ok(meta)) = (kind.is_file(), entry.metadata())
+                    && written(&meta).is_some_and(|t| t < before)
+                    && final_name(&root, &entry.path()).is_some_and(|name| ours(&name))
+                {
+                    match std::fs::remove_file(entry.path()) {
+                        Ok(()) => freed += meta.len(),
+                        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                        Err(e) => return Err(io_error(&entry.path(), &e)),
+                    }
+                }
+            }
+        }
+        Ok(freed)
+    };
+    tokio::task::spawn_blocking(job).await.unwrap_or_else(|e| {
+        Err(StoreError { kind: StoreErrorKind::Other, name: "store".into(), message: e.to_string() })
+    })
+}
+
+fn written(meta: &std::fs::Metadata) -> Option<Timestamp> {
+    let since = meta.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_nanos(i64::try_from(since.as_nanos()).ok()?))
+}
+
+/// The name that a cut-off write was to get.
+fn final_name(root: &Path, path: &Path) -> Option<String> {
+    let (name, number) = path.strip_prefix(root).ok()?.to_str()?.rsplit_once('#')?;
+    (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then(|| name.to_owned())
 }
 
 pub(super) fn room(root: &Path) -> Option<Room> {

@@ -35,6 +35,8 @@ pub enum StoreErrorKind {
     Exhausted,
     /// The file is longer than anything of its kind may be.
     TooLong,
+    /// The file is there and these bytes of it cannot be had: it is too short, or the disk cannot read the place.
+    Damaged,
     /// Everything else.
     Other,
 }
@@ -175,7 +177,7 @@ impl Store {
     /// # Errors
     /// `NotFound`, `TooLong`, or the read failed.
     pub async fn get(&self, name: &str, limit: u64) -> Result<Bytes, StoreError> {
-        let result = self.inner.get(&path(name)?).await.map_err(|e| error(name, &e))?;
+        let result = self.inner.get(&path(name)?).await.map_err(|e| unread(name, &e))?;
         if result.meta.size > limit {
             return Err(StoreError {
                 kind: StoreErrorKind::TooLong,
@@ -186,25 +188,41 @@ impl Store {
                 ),
             });
         }
-        result.bytes().await.map_err(|e| error(name, &e))
+        result.bytes().await.map_err(|e| unread(name, &e))
     }
 
     /// The bytes `range` of a file: all of them, or an error.
     ///
     /// # Errors
-    /// `NotFound`, or the file is too short, or the read failed.
+    /// `NotFound`, `Damaged` (the file is too short, or the disk cannot read it there), or the read failed.
     pub async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-        let result = self.inner.get_opts(&path(name)?, options).await.map_err(|e| error(name, &e))?;
-        let bytes = result.bytes().await.map_err(|e| error(name, &e))?;
-        if bytes.len() as u64 == range.end - range.start {
-            return Ok(bytes);
+        // An empty blob is not worth a request, and services refuse an empty range.
+        if range.is_empty() {
+            return Ok(Bytes::new());
         }
-        Err(StoreError {
-            kind: StoreErrorKind::Other,
+        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let read = async {
+            let result = self.inner.get_opts(&path(name)?, options).await.map_err(|e| unread(name, &e))?;
+            result.bytes().await.map_err(|e| unread(name, &e))
+        };
+        let short = |end: u64| StoreError {
+            kind: StoreErrorKind::Damaged,
             name: name.into(),
-            message: format!("bytes {} to {} were asked for, {} came", range.start, range.end, bytes.len()),
-        })
+            message: format!(
+                "it ends after {end} bytes; bytes {} to {} were asked for",
+                range.start, range.end
+            ),
+        };
+        match read.await {
+            Ok(bytes) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
+            Ok(bytes) => Err(short(range.start + bytes.len() as u64)),
+            // Every service says "past its end" in words of its own; the size says it plainly.
+            Err(e) if e.kind == StoreErrorKind::Other => match self.size(name).await {
+                Ok(Some(size)) if size < range.end => Err(short(size)),
+                _ => Err(e),
+            },
+            Err(e) => Err(e),
+        }
     }
 
     /// The file's size; `None`: there is none.
@@ -300,6 +318,22 @@ impl Store {
         }
     }
 
+    /// Deletes what writes of a local store left when they were cut off, if it is older than `before`: files whose last
+    /// part is a name that `ours` knows, a `#` and a number. Nothing ever reads them. Returns how many bytes they took.
+    ///
+    /// # Errors
+    /// One could not be deleted.
+    pub async fn clean_cut_off(
+        &self,
+        before: Timestamp,
+        ours: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<u64, StoreError> {
+        match &self.root {
+            Some(root) => local::clean_cut_off(root.clone(), before, ours).await,
+            None => Ok(0),
+        }
+    }
+
     /// How many bytes are free where the store lies, if that can be known.
     pub fn free_bytes(&self) -> Option<u64> {
         self.room().map(|room| room.bytes)
@@ -332,6 +366,21 @@ fn path(name: &str) -> Result<Path, StoreError> {
         name: name.into(),
         message: format!("it is not a name in a store: {e}"),
     })
+}
+
+/// As [`error`], for a read: what a disk cannot read at one place is damage there, not a store that cannot be reached.
+fn unread(name: &str, e: &object_store::Error) -> StoreError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(e);
+    let mut found = error(name, e);
+    while let Some(now) = cause {
+        if found.kind == StoreErrorKind::Other
+            && now.downcast_ref::<std::io::Error>().is_some_and(local::is_bad_place)
+        {
+            found.kind = StoreErrorKind::Damaged;
+        }
+        cause = now.source();
+    }
+    found
 }
 
 fn error(name: &str, e: &object_store::Error) -> StoreError {

@@ -7,12 +7,14 @@
     reason = "each test file uses its own part; a helper that fails is a test that fails"
 )]
 
+pub mod badplaces;
 pub mod bucket;
 pub mod disk;
 pub mod faulty;
 pub mod forge;
 pub mod gate;
 pub mod history;
+pub mod matrix;
 pub mod quota;
 pub mod rig;
 pub mod tree;

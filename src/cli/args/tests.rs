@@ -104,18 +104,9 @@ fn what_comes_later_is_refused_by_name_and_not_offered() {
     ] {
         assert_eq!(parse(line).unwrap().later(), Some(flag), "{line}");
     }
-    for line in [
-        "heal",
-        "history k",
-        "find x",
-        "pin latest",
-        "status",
-        "copy --to x",
-        "key list",
-        "login",
-        "man",
-        "help",
-    ] {
+    for line in
+        ["history k", "find x", "pin latest", "status", "copy --to x", "key list", "login", "man", "help"]
+    {
         assert!(parse(line).is_err(), "{line}");
     }
 }

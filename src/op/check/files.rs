@@ -32,6 +32,12 @@ pub(super) async fn check(repo: &Repository, findings: &mut Findings) -> Result<
         Ok(_) => findings.push(Finding::damage(names::STORE, "it is another store's")),
         Err(e) => judge::<StoreRecord>(findings, names::STORE, Err(e))?,
     }
+    match repo.read::<StoreRecord>(names::STORE_COPY).await {
+        Ok(copy) if copy == *repo.record() => {}
+        Ok(_) => findings.push(Finding::damage(names::STORE_COPY, "it is not the same as qbak.json")),
+        // A store need not have one: older stores have none.
+        Err(e) => judge::<StoreRecord>(findings, names::STORE_COPY, Err(e))?,
+    }
     let mut files = repo.store().list("");
     while let Some(file) = files.try_next().await? {
         let name = file.name.as_str();
@@ -76,7 +82,8 @@ fn judge<T>(findings: &mut Findings, name: &str, read: Result<T, RepoError>) -> 
         {
             Ok(())
         }
-        Err(e) if e.is_damage() => {
+        // The store is open, so its own record cannot really be of a newer format either.
+        Err(e) if e.is_damage() || matches!(e, RepoError::File { .. }) => {
             findings.push(Finding::damage(name, reason(&e)));
             Ok(())
         }

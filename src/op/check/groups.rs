@@ -53,9 +53,9 @@ pub(super) async fn check(
                 return Err(OpError::Interrupted);
             }
             counted.blobs += file.records();
-            let named = pages(&group, &file, findings).await?;
+            let (named, whole) = pages(&group, &file, findings).await?;
             if options.tables {
-                tables(&group, &file, &named, findings).await?;
+                tables(&group, &file, &named, whole, findings).await?;
             }
         }
     }
@@ -92,20 +92,22 @@ fn loose(groups: &Groups, group: &Group, findings: &mut Findings) {
     }
 }
 
-/// Reads every page of an index file. Returns how many records each of its packs has.
+/// Reads every page of an index file. Returns how many records each of its packs has, and whether all pages could be read.
 async fn pages(
     group: &Group,
     file: &IndexFile,
     findings: &mut Findings,
-) -> Result<BTreeMap<PackId, usize>, OpError> {
+) -> Result<(BTreeMap<PackId, usize>, bool), OpError> {
+    let mut whole = true;
     let mut named: BTreeMap<PackId, usize> = file.packs.iter().map(|p| (p.id, 0)).collect();
     let mut last: Option<IndexRecord> = None;
     for n in 0..file.pages() {
         let page = match file.read_page(n).await {
             Ok(page) => page,
             Err(e) if e.is_damage() => {
-                let what = format!("page {n}: {}", reason(&e));
+                let what = format!("page {n}: {}; the packs' own tables are used instead", reason(&e));
                 findings.push(Finding::damage(file.name(), what));
+                whole = false;
                 continue;
             }
             Err(e) => return Err(e.into()),
@@ -133,7 +135,7 @@ async fn pages(
             *named.entry(pack.id).or_default() += 1;
         }
     }
-    Ok(named)
+    Ok((named, whole))
 }
 
 /// Compares the packs' own tables with what the index says.
@@ -141,6 +143,7 @@ async fn tables(
     group: &Group,
     file: &IndexFile,
     named: &BTreeMap<PackId, usize>,
+    whole: bool,
     findings: &mut Findings,
 ) -> Result<(), OpError> {
     let packs = group.packs();
@@ -151,13 +154,16 @@ async fn tables(
             Ok((_, table)) => table,
             Err(e) if e.is_damage() => {
                 findings.push(Finding::damage(&pack, reason(&e)).pack(*id));
+                let what = reason(&e);
+                findings.hurt(Hurt { group: group.name, pack: *id, blob: None, what });
                 continue;
             }
             Err(e) => return Err(e.into()),
         };
-        if table.len() != *count || !all_found(file, *id, &table).await? {
+        if (whole && table.len() != *count) || !all_found(file, *id, &table).await? {
             let what = format!("its table is not what {} says of it", file.name());
-            findings.push(Finding::damage(&pack, what).pack(*id));
+            findings.push(Finding::damage(&pack, &what).pack(*id));
+            findings.hurt(Hurt { group: group.name, pack: *id, blob: None, what });
         }
     }
     Ok(())
@@ -165,7 +171,11 @@ async fn tables(
 
 async fn all_found(file: &IndexFile, pack: PackId, table: &[Record]) -> Result<bool, OpError> {
     for record in table {
-        let hits = file.find(record.kind, &record.id).await?;
+        let hits = match file.find(record.kind, &record.id).await {
+            // The page has been reported, and says nothing about this pack.
+            Err(e) if e.is_damage() => continue,
+            hits => hits?,
+        };
         let here = |h: &IndexRecord| {
             h.record == *record && file.packs.get(h.pack as usize).is_some_and(|p| p.id == pack)
         };

@@ -8,7 +8,7 @@ mod harm;
 mod invariants;
 mod manifests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use finding::{Finding, Severity};
@@ -19,9 +19,10 @@ use crate::format::records::{DamageRecord, SnapshotRecord};
 use crate::model::event::{Event, Observer};
 use crate::model::id::PackId;
 use crate::model::name::RunName;
+use crate::model::time::Timestamp;
 use crate::op::{Cancel, OpError};
-use crate::repo::Repository;
 use crate::repo::blobs::Groups;
+use crate::repo::{Repository, names};
 
 use finding::Findings;
 
@@ -116,4 +117,52 @@ async fn once(
         packs: counted.packs,
         blobs: counted.blobs,
     })
+}
+
+/// Records damage that was found on the way: blobs of manifests that do not read, packs without a table.
+///
+/// # Errors
+/// The store cannot be read. A record that cannot be written is no reason to hide what was found: the observer hears of it.
+pub async fn record(
+    repo: &Repository,
+    now: Timestamp,
+    hurt: &[Hurt],
+    observer: &Arc<dyn Observer>,
+) -> Result<(), OpError> {
+    if hurt.is_empty() {
+        return Ok(());
+    }
+    let mut records = repo.damage().await?;
+    for pack in add(&mut records, hurt, now) {
+        if let Some(record) = records.get(&pack)
+            && let Err(e) = repo.note(&names::damaged(pack), record).await
+        {
+            observer.event(Event::Warning(format!("damage could not be recorded: {e}")));
+        }
+    }
+    Ok(())
+}
+
+/// Adds what was found to what is known of the packs; returns the packs it is about.
+pub fn add(records: &mut BTreeMap<PackId, DamageRecord>, hurt: &[Hurt], now: Timestamp) -> BTreeSet<PackId> {
+    for h in hurt {
+        let record = records.entry(h.pack).or_insert_with(|| DamageRecord {
+            pack: h.pack,
+            group: h.group,
+            found: now,
+            whole: false,
+            blobs: Vec::new(),
+            what: h.what.clone(),
+        });
+        match h.blob {
+            None => record.whole = true,
+            Some((kind, id)) => {
+                let blob = (kind.into(), id);
+                if !record.blobs.contains(&blob) {
+                    record.blobs.push(blob);
+                }
+            }
+        }
+    }
+    hurt.iter().map(|h| h.pack).collect()
 }

@@ -77,7 +77,7 @@ impl Planned {
     }
 
     /// One pass through the protocol.
-    async fn round(self, ctx: &Context) -> Result<Done, OpError> {
+    pub(super) async fn round(self, ctx: &Context) -> Result<Done, OpError> {
         let Self { options, groups, live, mut plans, remove, stay, chain, began, in_the_way, .. } = self;
         let mut maintainer = Maintainer::new(&ctx.repo, groups, options.spool.clone());
         chain.tidy(&ctx.repo).await?;
@@ -140,7 +140,7 @@ impl Planned {
 
 /// What a round came to.
 #[derive(Debug, Default)]
-struct Done {
+pub(super) struct Done {
     space: Space,
     /// Bytes that stay for want of room, and for other reasons.
     postponed: u64,

@@ -120,7 +120,10 @@ pub async fn plan<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Res
     let holder =
         Holder { what: "prune".into(), host: options.host.clone(), pid: options.pid, since: began.rfc3339() };
     let lease = if options.dry_run { None } else { Some(take(ctx, &holder).await?) };
-    let mut planned = settled_survey(ctx, &options, began, zone).await?;
+    if !options.dry_run {
+        ctx.repo.clean_cut_off(began).await?;
+    }
+    let mut planned = settled_survey(ctx, &options, Ask::Wish, began, zone).await?;
     planned.lease = lease;
     for why in &planned.report.refused {
         ctx.observer.event(Event::Warning(why.clone()));
@@ -165,6 +168,7 @@ const TRIES: u32 = 5;
 async fn settled_survey<Z: TimeZone>(
     ctx: &Context,
     options: &Options,
+    ask: Ask,
     began: Timestamp,
     zone: &Z,
 ) -> Result<Planned, OpError> {
@@ -172,7 +176,7 @@ async fn settled_survey<Z: TimeZone>(
     loop {
         let chain = ready(ctx, options).await?;
         let last = chain.last;
-        match survey::survey(ctx, options.clone(), Ask::Wish, chain, began, zone).await {
+        match survey::survey(ctx, options.clone(), ask.clone(), chain, began, zone).await {
             Err(OpError::Damage(_) | OpError::Repo(_))
                 if tries < TRIES && Chain::read(&ctx.repo).await?.last != last =>
             {
@@ -181,6 +185,34 @@ async fn settled_survey<Z: TimeZone>(
             other => return other,
         }
     }
+}
+
+/// Deletes damaged packs of which nothing is needed, and nothing else: what a healing leaves behind. Returns how many.
+///
+/// # Errors
+/// As [`prune`].
+pub async fn retire(ctx: &Context, options: Options) -> Result<u64, OpError> {
+    let began = ctx.clock.now();
+    let holder =
+        Holder { what: "heal".into(), host: options.host.clone(), pid: options.pid, since: began.rfc3339() };
+    let _lease = lease::take(ctx.repo.store(), lease::For::Prune, &holder)?;
+    let planned = settled_survey(ctx, &options, Ask::Retire, began, &chrono::Utc).await?;
+    let goes = |p| GroupPlan::with(p, |f| !matches!(f, Fate::Keep(_))).map(|(id, _)| *id);
+    let packs: Vec<PackId> = planned.plans.iter().flat_map(goes).collect();
+    if packs.is_empty() {
+        return Ok(0);
+    }
+    planned.round(ctx).await?;
+    let left = Groups::new(&ctx.repo).await?;
+    let mut retired = 0;
+    for id in packs {
+        let mut there = false;
+        for name in left.names() {
+            there |= left.get(name).await?.packs().contains_key(&id);
+        }
+        retired += u64::from(!there);
+    }
+    Ok(retired)
 }
 
 /// Finishes what an earlier prune left, and then reads the chain: whatever is read after it is newer.

@@ -45,6 +45,8 @@ pub(super) enum Ask {
     Wish,
     /// No snapshot; only what nothing needs.
     KeepAll,
+    /// No snapshot; only damaged packs that nothing needs.
+    Retire,
 }
 
 pub(super) async fn survey<Z: TimeZone>(
@@ -70,7 +72,7 @@ pub(super) async fn survey<Z: TimeZone>(
     let outcome = match ask {
         Ask::Wish => retention::decide(&of, &options.wish, began, zone)
             .map_err(|unclear| OpError::Usage(unclear.to_string()))?,
-        Ask::KeepAll => keep_all(&of),
+        Ask::KeepAll | Ask::Retire => keep_all(&of),
     };
     let stay: BTreeSet<RunName> = outcome.decisions.iter().filter(|d| d.keep).map(|d| d.snapshot).collect();
     let kept: Vec<&SnapshotRecord> = snapshots.finished.iter().filter(|s| stay.contains(&s.name)).collect();
@@ -93,6 +95,9 @@ pub(super) async fn survey<Z: TimeZone>(
                 Box::pin(group_plan(ctx, &groups, &mut live, name, alive, open, frozen.contains(&name)));
             plans.push(plan.await?);
         }
+    }
+    if let Ask::Retire = ask {
+        plans.iter_mut().for_each(|plan| only_hurt(plan, &groups, live.damaged == 0));
     }
     if !runs.at_work.is_empty() {
         plans.iter_mut().for_each(at_work);
@@ -125,6 +130,21 @@ fn keep_all(snapshots: &[Snapshot]) -> Outcome {
     let keep =
         |s: &Snapshot| Decision { snapshot: s.name, keep: true, reasons: vec!["nothing is removed".into()] };
     Outcome { decisions: snapshots.iter().map(keep).collect(), ..Outcome::default() }
+}
+
+/// Only damaged packs without anything that is needed go. `whole`: every needed blob has a sound copy, so that a pack of which
+/// nobody knows what it held can go too.
+fn only_hurt(plan: &mut GroupPlan, groups: &Groups, whole: bool) {
+    let states = plan.group.as_ref().map(|g| g.packs()).unwrap_or_default();
+    for (id, pack) in &mut plan.packs {
+        let lost = states.get(id).is_some_and(|s| s.lost.is_some());
+        let hurt = plan.alive && (lost || groups.damage().contains_key(id));
+        pack.fate = match pack.fate {
+            Fate::Delete(why) if hurt => Fate::Delete(why),
+            Fate::Keep(Why::Unreadable) if hurt && whole => Fate::Delete(Why::Dead),
+            Fate::Keep(why) | Fate::Delete(why) | Fate::Rewrite(why) => Fate::Keep(why),
+        };
+    }
 }
 
 /// While a run is at work nothing goes: it may rely on anything.

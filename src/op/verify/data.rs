@@ -12,7 +12,7 @@ use crate::model::event::Event;
 use crate::model::id::PackId;
 use crate::model::name::RunName;
 use crate::op::OpError;
-use crate::op::check::{Finding, Hurt, Severity};
+use crate::op::check::{Finding, Severity};
 use crate::plan::verify::{Choice, choose};
 use crate::repo::blobs::Groups;
 use crate::repo::names;
@@ -170,41 +170,6 @@ async fn packs_of(ctx: &Context, groups: &Arc<Groups>, name: RunName) -> Result<
         return Err(OpError::Failed(format!("snapshot {name} is not there or cannot be read")));
     };
     super::holding::packs_of(ctx, groups, &snapshot).await
-}
-
-/// Damage that the structure's check found on its way: blobs of manifests that do not read, packs without a table.
-pub(super) async fn record_hurt(ctx: &Context, hurt: &[Hurt]) -> Result<(), OpError> {
-    if hurt.is_empty() {
-        return Ok(());
-    }
-    let mut records = ctx.repo.damage().await?;
-    let mut touched: BTreeSet<PackId> = BTreeSet::new();
-    for h in hurt {
-        let record = records.entry(h.pack).or_insert_with(|| DamageRecord {
-            pack: h.pack,
-            group: h.group,
-            found: ctx.clock.now(),
-            whole: false,
-            blobs: Vec::new(),
-            what: h.what.clone(),
-        });
-        match h.blob {
-            None => record.whole = true,
-            Some((kind, id)) => {
-                let blob = (kind.into(), id);
-                if !record.blobs.contains(&blob) {
-                    record.blobs.push(blob);
-                }
-            }
-        }
-        touched.insert(h.pack);
-    }
-    for pack in touched {
-        if let Some(record) = records.get(&pack) {
-            unwritten(ctx, "damage", ctx.repo.note(&names::damaged(pack), record).await);
-        }
-    }
-    Ok(())
 }
 
 /// New damage that harms no snapshot is said too, once: the disk is not what it was.

@@ -101,7 +101,7 @@ pub async fn verify(ctx: &Context, options: Options) -> Result<Report, OpError> 
     let known: BTreeMap<PackId, DamageRecord> = read.found.clone();
     let checking = check::Options { only, tables: false, known };
     let outcome = check::check(&ctx.repo, &checking, &ctx.observer, &ctx.cancel).await?;
-    data::record_hurt(ctx, &outcome.hurt).await?;
+    check::record(&ctx.repo, ctx.clock.now(), &outcome.hurt, &ctx.observer).await?;
     report.snapshots = outcome.snapshots;
     if !report.contents {
         (report.packs, report.blobs) = (outcome.packs, outcome.blobs);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::{Against, Comparison, Context, Report, data};
+use super::{Against, Comparison, Context, Report};
 use crate::format::pack::BlobKind;
 use crate::model::content::{block_range, blocks, content_id, sha1};
 use crate::model::entry::{Entry, Kind, State};
@@ -15,7 +15,7 @@ use crate::model::key::Key;
 use crate::model::listed::{Listed, ListedHash};
 use crate::model::name::RunName;
 use crate::op::OpError;
-use crate::op::check::{Finding, Hurt, Severity};
+use crate::op::check::{self, Finding, Hurt, Severity};
 use crate::op::open::Opened;
 use crate::op::snapshot::listing::{Listing, Next};
 use crate::plan::compare::is_same;
@@ -72,7 +72,7 @@ pub(super) async fn pass(
     }
     while proof.settle().await? {}
     let Proof { compared, hurt, .. } = proof;
-    data::record_hurt(ctx, &hurt).await?;
+    check::record(&ctx.repo, ctx.clock.now(), &hurt, &ctx.observer).await?;
     Ok(compared)
 }
 
@@ -104,7 +104,7 @@ pub(super) async fn some(
     }
     while proof.settle().await? {}
     let hurt = std::mem::take(&mut proof.hurt);
-    data::record_hurt(ctx, &hurt).await
+    check::record(&ctx.repo, ctx.clock.now(), &hurt, &ctx.observer).await
 }
 
 /// The other side's listing, stepped along with the entries.
