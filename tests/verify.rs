@@ -250,6 +250,19 @@ async fn files_cut_gone_and_swapped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pack_under_a_name_that_is_not_its_own_is_found() {
+    let ground = Ground::new(&[FULL]).await;
+    let pack = ground.packs(false)[0].clone();
+    let stem = pack.strip_suffix(".pack").unwrap();
+    let last = if stem.ends_with('0') { '1' } else { '0' };
+    let other = format!("{}{last}.pack", &stem[..stem.len() - 1]);
+    // Every blob in it can be read, and no index knows better.
+    std::fs::copy(ground.path(&pack), ground.path(&other)).unwrap();
+    let report = ground.data().await;
+    assert!(names_file(&report, &other) && !names_file(&report, &pack), "{:?}", report.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damage_stays_in_its_group() {
     let ground = Ground::new(&[FULL, FULL]).await;
     let groups = ground.repo.group_names().await.unwrap();

@@ -6,11 +6,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use qbak::format::pack::BlobKind;
+use qbak::format::records::SnapshotRecord;
+use qbak::model::entry::Kind;
 use qbak::model::name::RunName;
-use qbak::repo::Repository;
+use qbak::repo::blobs::{BlobReader, Groups};
+use qbak::repo::manifest_reader::{ManifestReader, Span};
+use qbak::repo::{RepoError, Repository};
 use qbak::store::Store;
 
-use super::weeks::{Tree, held};
+use super::weeks::Tree;
 use super::{controls, files, noise, write};
 
 /// A test cannot be done here: says so, or fails where it must be done.
@@ -50,6 +55,22 @@ pub fn binary() -> PathBuf {
 /// A folder in memory where there is one: what is flushed there costs nothing.
 pub fn quick_folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// The files that a snapshot holds: every byte is read.
+async fn contents(repo: &Repository, s: &SnapshotRecord) -> Result<Tree, RepoError> {
+    let groups = std::sync::Arc::new(Groups::new(repo).await?);
+    let blobs = BlobReader::new(repo, groups, s.group, &s.needs);
+    let entries = ManifestReader::new(blobs.clone(), s.name, &s.manifest, Span::all()).collect().await?;
+    let mut tree = Tree::new();
+    for entry in entries.iter().filter(|e| e.kind == Kind::Object) {
+        let mut bytes = Vec::new();
+        for id in blobs.blocks(entry.content.unwrap(), entry.size).await? {
+            bytes.extend(blobs.read(BlobKind::Data, &id).await?);
+        }
+        tree.insert(entry.key.text().unwrap().to_owned(), bytes);
+    }
+    Ok(tree)
 }
 
 /// The three of them.
@@ -161,7 +182,7 @@ impl Rig {
         let found = repo.snapshots().await.unwrap();
         assert!(found.unreadable.is_empty(), "{when}: {:?}", found.unreadable);
         for s in &found.finished {
-            let tree = held(&repo, s).await.unwrap_or_else(|e| panic!("{when}: {}: {e}", s.name));
+            let tree = contents(&repo, s).await.unwrap_or_else(|e| panic!("{when}: {}: {e}", s.name));
             let expected = self.taken.get(&s.name).cloned().unwrap_or_else(|| self.now());
             assert!(tree == expected, "{when}: {} does not hold what it must", s.name);
             self.taken.insert(s.name, tree);
