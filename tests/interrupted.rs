@@ -38,7 +38,7 @@ async fn killed_inside_one_large_object() {
     let bucket = Bucket::new().await;
     let film = noise(1, 200 * MIB);
     bucket.put("film", &film);
-    bucket.slow(Duration::from_millis(60));
+    bucket.slow(Duration::from_millis(200));
     let blocks = 50;
     let mut killed = 0;
     // Moments that are no multiple of a checkpoint's eight blocks.

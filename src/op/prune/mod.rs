@@ -136,7 +136,7 @@ pub async fn plan<Z: TimeZone>(ctx: &Context, options: Options, zone: &Z) -> Res
     }
     if planned.report.damaged_blobs > 0 {
         ctx.observer.event(Event::Warning(format!(
-            "{} needed blobs are known to be damaged; their packs stay; run qbak snapshot, which stores again what the source still has",
+            "{} needed blobs are known to be damaged; their packs stay; run qbak heal, which brings back what other groups or the source still have",
             planned.report.damaged_blobs
         )));
     }

@@ -216,7 +216,7 @@ async fn readable(groups: &Groups, alive: &BTreeSet<RunName>) -> Result<(), OpEr
         if let Some((id, e)) = groups.get(*name).await?.unreadable.first() {
             let file = names::index(*name, *id);
             return Err(OpError::Damage(format!(
-                "{file} cannot be read ({e}); nothing was deleted. An index file is made again from the packs: run qbak snapshot, or delete that one file, and prune again"
+                "{file} cannot be read ({e}); nothing was deleted. qbak heal makes an index file again from the packs; then prune again"
             )));
         }
     }
@@ -246,7 +246,7 @@ fn refuse(trouble: Trouble) -> OpError {
     }
     let what = key.map_or_else(|| "its list of objects".to_owned(), |key| format!("its object {key}"));
     OpError::Damage(format!(
-        "snapshot {snapshot} is damaged, {what}: {error}. Nothing was deleted: what is to go may hold the only copy left. Run qbak snapshot, which fetches again what the source still has; what it no longer has is lost, and then qbak prune --remove {snapshot} lets that snapshot go"
+        "snapshot {snapshot} is damaged, {what}: {error}. Nothing was deleted: what is to go may hold the only copy left. Run qbak heal, which brings back what other groups or the source still have; what they no longer have is lost, and then qbak prune --remove {snapshot} lets that snapshot go"
     ))
 }
 
