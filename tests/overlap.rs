@@ -13,8 +13,10 @@ use common::noise;
 use common::weeks::{Tree, Weeks, held, keep, prune_options, remove, store};
 use qbak::format::records::RunKind::{Full, Incremental};
 use qbak::model::name::RunName;
+use qbak::op::cat::cat;
+use qbak::op::open::Catalog;
 use qbak::op::snapshot::{Report, snapshot};
-use qbak::op::{OpError, check, prune};
+use qbak::op::{Cancel, OpError, check, prune};
 use qbak::plan::retention::Wish;
 use qbak::repo::Repository;
 use tokio::task::JoinHandle;
@@ -242,4 +244,19 @@ async fn a_run_between_any_two_steps_of_a_run() {
     let mut weeks = weeks(false).await;
     let all = names(&weeks);
     between(&mut weeks, What::Run(Incremental), What::Run(Full), &all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_removed_under_its_reader_is_not_called_damaged() {
+    let weeks = weeks(false).await;
+    let all = names(&weeks);
+    let catalog = Catalog::read(&weeks.repo).await.unwrap();
+    let (old, new) = (catalog.open(all[0]).await.unwrap(), catalog.open(all[2]).await.unwrap());
+    weeks.prune(keep(1)).await.unwrap();
+    let mut out = Vec::new();
+    let said = cat(&old, &"goes/1".into(), &mut out, &Cancel::never()).await.unwrap_err().to_string();
+    assert!(said.contains("was removed while it was read"), "{said}");
+    assert!(out.is_empty());
+    cat(&new, &"stays/1".into(), &mut out, &Cancel::never()).await.unwrap();
+    assert_eq!(out, noise(1, 3 * KIB));
 }

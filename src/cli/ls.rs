@@ -56,6 +56,11 @@ impl Args {
                 Err(e) => return Err(e.into()),
             }
         }
+        if exit == Exit::Damage
+            && let Some(removed) = opened.removed().await
+        {
+            return Err(removed.into());
+        }
         shown.finish()?;
         Ok(exit)
     }

@@ -27,6 +27,16 @@ pub async fn cat<W>(opened: &Opened, key: &Key, out: &mut W, cancel: &Cancel) ->
 where
     W: AsyncWrite + Unpin + Send + ?Sized,
 {
+    match write(opened, key, out, cancel).await {
+        Err(OpError::Repo(e)) if e.is_damage() => Err(opened.removed().await.unwrap_or(e.into())),
+        other => other,
+    }
+}
+
+async fn write<W>(opened: &Opened, key: &Key, out: &mut W, cancel: &Cancel) -> Result<u64, OpError>
+where
+    W: AsyncWrite + Unpin + Send + ?Sized,
+{
     let entry = entry(opened, key).await?;
     match deed(&entry) {
         Deed::File => {}

@@ -66,6 +66,7 @@ impl Catalog {
         let groups = Arc::new(Groups::new(&self.repo).await?);
         if let Some(s) = self.snapshots.finished.iter().find(|s| s.name == name) {
             return Ok(Opened {
+                repo: self.repo.clone(),
                 name,
                 state: state(s.state),
                 suspect: s.suspect.clone().filter(|_| !self.accepted.contains(&name)),
@@ -77,6 +78,7 @@ impl Catalog {
         if let Some(run) = self.open.iter().find(|r| r.name == name) {
             let saved = checkpoints::saved(&self.repo, name).await?;
             return Ok(Opened {
+                repo: self.repo.clone(),
                 name,
                 state: Completeness::Incomplete,
                 suspect: None,
@@ -118,6 +120,7 @@ fn chains(segments: Vec<crate::format::manifest::Reference>) -> Vec<ManifestReco
 /// A snapshot that is open for reading.
 #[derive(Debug, Clone)]
 pub struct Opened {
+    repo: Repository,
     /// Its name.
     pub name: RunName,
     /// How whole it is.
@@ -132,6 +135,22 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// The error that stands for damage which somebody met in reading it, if a prune has removed it meanwhile: then nothing is
+    /// damaged. `None`: it is there still, or that cannot be told.
+    pub async fn removed(&self) -> Option<OpError> {
+        let file = match self.state {
+            Completeness::Incomplete => crate::repo::names::run(self.name),
+            _ => crate::repo::names::snapshot(self.name),
+        };
+        match self.repo.store().size(&file).await {
+            Ok(None) => Some(OpError::Failed(format!(
+                "snapshot {} was removed while it was read, by a prune; qbak list shows what there is now",
+                self.name
+            ))),
+            _ => None,
+        }
+    }
+
     /// The entries of a span, in the order of their keys.
     pub fn entries(&self, span: &Span) -> Entries {
         let open = |m: &ManifestRecord| ManifestReader::new(self.blobs.clone(), self.name, m, span.clone());

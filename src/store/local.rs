@@ -155,7 +155,9 @@ pub(super) async fn create_badly(root: &Path, name: &str, bytes: &[u8]) -> Resul
     use crate::control::{Point, point};
     use std::io::Write as _;
     let path = root.join(name);
-    let temporary = path.with_added_extension("bad");
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".bad");
+    let temporary = PathBuf::from(temporary);
     let write = || -> io::Result<()> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;

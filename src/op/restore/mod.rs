@@ -195,7 +195,16 @@ pub async fn restore(ctx: &Context, request: Request) -> Result<Report, OpError>
         runtime: Handle::current(),
         request: request.clone(),
     };
-    let (totals, not_deleted) = tokio::task::spawn_blocking(move || work.run()).await??;
+    let done = tokio::task::spawn_blocking(move || work.run()).await?;
+    let damaged = match &done {
+        Ok((totals, _)) => totals.damaged > 0,
+        Err(OpError::Repo(e)) => e.is_damage(),
+        Err(_) => false,
+    };
+    if damaged && let Some(removed) = ctx.opened.removed().await {
+        return Err(removed);
+    }
+    let (totals, not_deleted) = done?;
     let nanos = ctx.clock.now().nanos().saturating_sub(began.nanos());
     Ok(Report {
         snapshot: ctx.opened.name,
