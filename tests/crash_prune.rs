@@ -274,3 +274,44 @@ async fn who_finishes_it_is_stopped_too() {
     }
     right(&wrong);
 }
+
+impl Stage {
+    /// A delete is acknowledged and done only after another run has finished.
+    async fn late(&self, at: u64) -> bool {
+        let memory = Arc::new(self.weeks.memory.fork());
+        let fault = Fault::LateDelete(u64::MAX);
+        let (faulty, control) = FaultyStore::new(memory.clone(), Counted::Deletes, at, fault);
+        let outcome = self.prune(&Repository::open(faulty.store()).await.unwrap()).await;
+        if !control.has_struck() {
+            outcome.unwrap();
+            return false;
+        }
+        let place = format!("late delete {at}: {}", control.struck());
+        if let Err(e) = outcome {
+            assert!(e.to_string().contains("still shows it"), "{place}: {e}");
+        }
+        self.check(&memory, &[], &place).await;
+        let made = self.run(&repo(&memory).await).await.snapshot;
+        control.land().await;
+        self.check(&memory, &[], &place).await;
+        self.finish(&memory, &[], Some(made), &place).await;
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletes_that_land_after_the_next_run() {
+    for share in [false, true] {
+        let stage = stage(share).await;
+        // The run in between is tempted: what it adds lies in packs that are to go.
+        let old = &stage.weeks.taken[&stage.all()[0]];
+        for (key, bytes) in old.iter().filter(|(key, _)| key.starts_with("goes/")).take(3) {
+            stage.weeks.write(key, bytes);
+        }
+        let mut at = 0;
+        while stage.late(at).await {
+            at += 1;
+        }
+        assert!(at > 8, "{at} deletes");
+    }
+}

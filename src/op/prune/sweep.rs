@@ -63,6 +63,10 @@ pub(super) async fn decide(
 ) -> Result<Settled, OpError> {
     if !off(Control::NoSnapshotFilesFirst) {
         maintainer.remove_snapshots(open.snapshots()).await?;
+        let going: BTreeSet<String> = open.snapshots().iter().map(|name| names::snapshot(*name)).collect();
+        if !going.is_empty() {
+            still_there(ctx, names::SNAPSHOTS, &going).await?;
+        }
     }
     let mut in_the_way = Vec::new();
     let decision = match &open.decision {
@@ -206,7 +210,24 @@ pub(super) async fn delete(
             }
         }
     }
+    for group in doomed.iter().filter(|g| !g.packs.is_empty()) {
+        let going: BTreeSet<String> = group.packs.iter().map(|id| names::pack(group.group, *id)).collect();
+        still_there(ctx, &names::group(group.group), &going).await?;
+    }
     Ok(())
+}
+
+/// What was deleted must be gone before anything relies on it: a store that does it later shows it until then, and whoever
+/// lists it now may build on it. The mark stays, and the next prune looks again.
+async fn still_there(ctx: &Context, folder: &str, going: &BTreeSet<String>) -> Result<(), OpError> {
+    let files = ctx.repo.store().list_all(folder).await?;
+    match files.iter().find(|f| going.contains(&f.name)) {
+        None => Ok(()),
+        Some(file) => Err(OpError::Failed(format!(
+            "the store acknowledged that {} was deleted and still shows it; until it has gone nothing more is done, and the next prune finishes this one",
+            file.name
+        ))),
+    }
 }
 
 /// Whether a group holds no pack but those that go. A run that heeded the mark may have begun to add to it since.
