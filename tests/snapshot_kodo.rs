@@ -164,6 +164,9 @@ async fn what_is_missing_on_disk_is_stored_again() {
         bucket.service.clear_requests();
         let again = bucket.snapshot(&[]).await.exits(0);
         assert_eq!((again.number("downloaded_objects"), bucket.downloads().len()), (0, 0), "{harm}");
+        // What is left of the hurt pack goes.
+        bucket.qbak(&["heal"]).await.exits(0);
+        assert_eq!(bucket.newest().await, expected, "{harm}");
     }
 }
 
