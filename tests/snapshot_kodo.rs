@@ -284,7 +284,7 @@ async fn a_listing_that_fails_makes_no_snapshot() {
         bucket.put(&format!("{n:04}"), b"same");
     }
     bucket.snapshot(&[]).await.exits(0);
-    let rule = Rule::on(Kind::List).after(2).does(Action::Status(599, "broken".into()));
+    let rule = Rule::on(Kind::List).after(2).does(Action::Status(631, "no such bucket".into()));
     let id = bucket.service.faults().add(rule);
     let said = bucket.snapshot(&[]).await.exits(1);
     assert!(said.summary()["message"].as_str().unwrap().contains("list"), "{said:#?}");
