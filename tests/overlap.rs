@@ -145,6 +145,7 @@ async fn between(weeks: &mut Weeks, first: What, second: What, stays: &[RunName]
         if let Err(e) = check::invariants(&repo).await {
             panic!("{}: {e}", say());
         }
+        assert_eq!(check::contents(&repo).await.unwrap(), [], "{}", say());
         let found = repo.snapshots().await.unwrap();
         assert!(found.unreadable.is_empty(), "{}", say());
         let names: Vec<RunName> = found.finished.iter().map(|s| s.name).collect();
